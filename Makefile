@@ -1,0 +1,62 @@
+# Each target sets up what it needs in $(VENV); `make help` lists them.
+
+VENV ?= .venv
+# The first Python 3.11 to 3.13 that can make a virtual environment.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	>/dev/null 2>&1 && { echo "$$python"; break; }; done)
+# More arguments for pytest, for example: make test ARGS="-k conv2d"
+ARGS ?=
+
+BIN := $(VENV)/bin
+# Stamps: they are newer than pyproject.toml once what it asks for is installed.
+RUN_READY := $(VENV)/.ready-to-run
+DEV_READY := $(VENV)/.ready-to-develop
+
+.NOTPARALLEL:
+.PHONY: help demo test lint bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 12
+	@echo "VENV=folder (default .venv) and PYTHON=program (default: a Python 3.11 to 3.13) can be given."
+
+demo: $(RUN_READY) ## train a small network on real digits and test it
+	@echo "Training on the digits in the package: $(BIN)/fastconv train"
+	@$(BIN)/fastconv train
+
+test: $(DEV_READY) ## run the tests
+	@echo "Running the tests: $(BIN)/pytest $(ARGS)"
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(DEV_READY) ## check format, style and types
+	@echo "Checking the format: ruff format --check"
+	@$(BIN)/ruff format --check
+	@echo "Checking the style: ruff check"
+	@$(BIN)/ruff check
+	@echo "Checking the types: mypy fastconv"
+	@$(BIN)/mypy fastconv
+
+bench: $(DEV_READY) ## time the kernels
+	@echo "Timing the kernels: $(BIN)/pytest bench --benchmark-only $(ARGS)"
+	@$(BIN)/pytest bench --benchmark-only $(ARGS)
+
+clean: ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	find fastconv kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEV_READY): EXTRAS := [dev]
+$(RUN_READY) $(DEV_READY): pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		test -n "$(PYTHON)" || { \
+			echo "No Python 3.11 to 3.13 with venv and ensurepip was found."; \
+			echo "Install one (Debian, Ubuntu: apt install python3-venv) or give it: make PYTHON=/path/to/python3.12"; \
+			exit 1; }; \
+		echo "Creating $(VENV) with $(PYTHON)"; \
+		"$(PYTHON)" -m venv "$(VENV)" || { \
+			echo "$(PYTHON) cannot make a virtual environment. Debian, Ubuntu: apt install python3-venv"; \
+			exit 1; }; }
+	@echo "Installing fastconv$(EXTRAS) and what it needs into $(VENV) (minutes, the first time)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e ".$(EXTRAS)" || { \
+		echo "The installation failed. Without a network, see 'Without a network' in README.md."; \
+		exit 1; }
+	@touch $(RUN_READY) $@

@@ -1,0 +1,48 @@
+"""The command `fastconv`. Each subcommand is a module with `add_arguments(parser)` and `run(args)`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastconv import __version__
+from fastconv.cli import info, train
+from fastconv.cli.checks import CommandError
+
+_EXAMPLES = """examples:
+  fastconv train                                  train on the digits that come with fastconv
+  fastconv train --dataset mnist --epochs 5       train on MNIST
+  fastconv info                                   what this machine has and which kernels there are
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 for a bad argument, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="fastconv",
+        description="Train Keras-style convolutional networks on the CPU.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, module in (("train", train), ("info", info)):
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, prog=command.prog)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except CommandError as error:
+        print(f"{args.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130

@@ -1,0 +1,75 @@
+"""What is refused before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastconv.models import Sequential, zoo
+
+MODELS: dict[str, Callable[[], Sequential]] = {"mnist": zoo.mnist, "fashion": zoo.fashion}
+
+
+class CommandError(Exception):
+    """What the user asked for cannot be done; the message says why."""
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < low or (high is not None and int(text) > high):
+            limits = f"from {low}" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"expected a whole number {limits}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def output_file(*suffixes: str) -> Callable[[str], Path]:
+    """An argparse type: a path that can be written, ending in one of `suffixes`."""
+
+    def parse(text: str) -> Path:
+        path = Path(text).expanduser()
+        if path.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(
+                f"expected a name ending in {' or '.join(suffixes)}, got {text!r}"
+            )
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is a folder")
+        try:
+            with tempfile.TemporaryFile(dir=path.resolve().parent):
+                return path
+        except OSError as error:
+            reason = error.strerror or error
+            raise argparse.ArgumentTypeError(f"cannot write into the folder of {text!r}: {reason}") from None
+
+    return parse
+
+
+def model_function(spec: str) -> Callable[[], Any]:
+    """The function that makes the model: a name in MODELS, or `FILE.py:function`, whose file is run.
+
+    Raises:
+        CommandError: there is no such name, file or function.
+    """
+    if spec in MODELS:
+        return MODELS[spec]
+    file, colon, name = spec.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise CommandError(f"--model takes {', '.join(MODELS)} or FILE.py:function, got {spec!r}.")
+    if not Path(file).is_file():
+        raise CommandError(f"--model: there is no file {file!r}.")
+    module_spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if module_spec is None or module_spec.loader is None:
+        raise CommandError(f"--model: {file!r} is not a Python file (.py).")
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise CommandError(f"--model: {file} has no function {name!r}.")
+    return function

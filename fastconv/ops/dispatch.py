@@ -1,0 +1,38 @@
+"""From an op and a problem to a kernel that runs: the only caller of the kernels."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import numpy as np
+
+from fastconv import kernels
+from fastconv.buffers import aligned_bytes
+
+_scratch = threading.local()
+
+
+@functools.lru_cache(maxsize=4096)
+def kernel_for(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel:
+    """The kernel that `run` uses.
+
+    Raises:
+        ValueError: no such algorithm, or it does not support the problem.
+    """
+    return kernels.choose(op, problem, algorithm)
+
+
+def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", **epilogue: Any) -> None:
+    """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder states."""
+    kernel = kernel_for(op, problem, algorithm)
+    kernel(problem, *arrays, workspace=workspace(kernel.workspace_bytes(problem)), **epilogue)
+
+
+def workspace(count: int) -> np.ndarray:
+    """`count` scratch bytes of this thread, reused from call to call."""
+    block: np.ndarray | None = getattr(_scratch, "block", None)
+    if block is None or block.size < count:
+        block = _scratch.block = aligned_bytes(count)
+    return block[:count]

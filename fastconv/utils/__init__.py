@@ -1,0 +1,6 @@
+"""Small tools under the names of `keras.utils`."""
+
+from fastconv.utils.numeric import normalize, to_categorical
+from fastconv.utils.seeds import set_random_seed
+
+__all__ = ["normalize", "set_random_seed", "to_categorical"]

@@ -1,0 +1,9 @@
+"""col2im: the transpose of im2col; what several windows hold of one pixel is added up.
+
+    run(problem, col, gx, workspace)
+
+col (N,P,Q,R,S,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Takes a Conv2DProblem; its K and groups play
+no part.
+"""
+
+DEFAULT = {"cpu": ("cpu_naive", "reference"), "gpu": ()}

@@ -1,0 +1,47 @@
+"""Direct convolution in register tiles: no im2col, the input is read where it lies.
+
+Differs from cpu_im2col: nothing is copied but padded borders, and bias and ReLU are applied while the sums are in
+registers. A thread computes bands of output rows; a tile of pixels x filters stays in registers for all R*S*C products
+(see cpu_taps.py). Limited by FLOPs where K and C are large, by the stores of y where R*S*C is small.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fastconv.kernels import cpu_taps
+from fastconv.kernels.problem import Conv2DProblem
+from fastconv.kernels.registry import kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def _grid(problem: Conv2DProblem) -> cpu_taps.Grid:
+    p = problem
+    channels = p.C // p.groups
+    taps = [
+        (r * p.dilation_h - p.pad_top, s * p.dilation_w - p.pad_left, (r * p.S + s) * channels * p.K, channels)
+        for r in range(p.R)
+        for s in range(p.S)
+    ]
+    mergeable = p.groups == 1 and p.dilation_w == 1
+    table = cpu_taps.merge(taps, channels, p.K) if mergeable else np.array(taps, np.int64)
+    N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
+    if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (P, Q) == (H, W):
+        N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
+    return cpu_taps.Grid(
+        N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0, table, p.groups, p.K
+    )
+
+
+@kernel(
+    limited_by="FLOPs: one fused multiply-add a lane and cycle",
+    workspace_bytes=lambda problem: cpu_taps.workspace_bytes(_grid(problem), problem.itemsize),
+    fuses=("relu",),
+)
+def cpu_direct(problem, x, w, bias, y, workspace, relu=False):
+    bias = np.zeros(problem.K, y.dtype) if bias is None else bias
+    cpu_taps.convolve(
+        _grid(problem), x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), workspace, 0.0 if relu else -np.inf
+    )

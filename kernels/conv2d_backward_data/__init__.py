@@ -1,0 +1,9 @@
+"""conv2d_backward_data: the gradient of conv2d's inputs (also called the transposed convolution).
+
+    run(problem, gy, w, gx, workspace)
+
+gy (N,P,Q,K), w (R,S,C/groups,K), gx (N,H,W,C) written; all C-contiguous of the problem's dtype.
+gx[n,h,w,c] is the sum of gy[n,p,q,k] * w[r,s,c,k] over all p,q,r,s,k whose product used x[n,h,w,c]; 0 where none did.
+"""
+
+DEFAULT = {"cpu": ("cpu_direct", "cpu_im2col", "reference"), "gpu": ()}

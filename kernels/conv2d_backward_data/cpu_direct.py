@@ -1,0 +1,91 @@
+"""backward_data as direct convolutions of the gradient: the forward tiles on a transposed filter.
+
+With stride 1 the input's gradient is the convolution of gy with the filter turned by 180 degrees and its C and K exchanged.
+With a stride, input pixels that are equal modulo the stride use the same subset of the taps, so each of the
+stride_h * stride_w phases is such a convolution, and no product with a zero is computed. Threads and tiles as in forward
+(see cpu_taps.py). Limited by FLOPs; the transposed filter costs one pass over w.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numba import get_num_threads
+
+from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.problem import Conv2DProblem
+from fastconv.kernels.registry import kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
+    """One grid a phase: the pixels (row + i * stride_h, column + j * stride_w) of gx."""
+    p = problem
+    filters = p.K // p.groups  # channels of gy that one channel of gx sees
+    if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
+        pixels = p.N * p.P * p.Q  # a matrix product: all pixels are one row
+        tap = np.array([(0, 0, 0, filters)], np.int64)
+        return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, p.groups, p.C),)
+    grids = []
+    for row in range(min(p.stride_h, p.H)):
+        for column in range(min(p.stride_w, p.W)):
+            taps = []
+            for r in reversed(range(p.R)):  # gx[h] takes gy[(h + pad_top - r * dilation_h) / stride_h] where that is whole
+                for s in reversed(range(p.S)):
+                    above, rest_h = divmod(row + p.pad_top - r * p.dilation_h, p.stride_h)
+                    before, rest_w = divmod(column + p.pad_left - s * p.dilation_w, p.stride_w)
+                    if rest_h == rest_w == 0:
+                        # _transpose stores the taps in reverse, so that neighbours in gy are neighbours in the filter
+                        offset = ((p.R - 1 - r) * p.S + p.S - 1 - s) * filters * p.C
+                        taps.append((above, before, offset, filters))
+            table = cpu_taps.merge(taps, filters, p.C) if p.groups == 1 else np.array(taps, np.int64).reshape(-1, 4)
+            grids.append(
+                cpu_taps.Grid(
+                    p.N, p.P, p.Q, p.K, -(-(p.H - row) // p.stride_h), -(-(p.W - column) // p.stride_w), 1, 1,
+                    p.H * p.W * p.C, p.stride_h * p.W * p.C, p.stride_w * p.C, (row * p.W + column) * p.C,
+                    table, p.groups, p.C,
+                )
+            )  # fmt: skip
+    return tuple(grids)
+
+
+def _workspace_bytes(problem: Conv2DProblem) -> int:
+    bands = max(cpu_taps.workspace_bytes(grid, problem.itemsize) for grid in _grids(problem))
+    return _filter_bytes(problem) + bands
+
+
+def _filter_bytes(problem: Conv2DProblem) -> int:
+    size = problem.R * problem.S * (problem.K // problem.groups) * problem.C * problem.itemsize
+    return -(-size // 64) * 64
+
+
+@kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes)
+def cpu_direct(problem, gy, w, gx, workspace):
+    p = problem
+    filters = p.K // p.groups
+    turned = workspace[: p.R * p.S * filters * p.C * p.itemsize].view(w.dtype)
+    _transpose(w.reshape(-1), turned, p.R * p.S, p.C // p.groups, p.K, p.groups, get_num_threads())
+    no_bias = np.zeros(p.C, gx.dtype)
+    rest = workspace[_filter_bytes(p) :]
+    for grid in _grids(p):
+        cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, -np.inf)
+
+
+@cpu_jit(inner=True)
+def _transpose_filter(thread, w, turned, taps, channels, filters, groups, threads):
+    """w (taps, C/groups, K) to turned (taps in reverse, K/groups, C)."""
+    per_group = filters // groups
+    for row in range(thread, taps * per_group, threads):
+        tap, k = row // per_group, row % per_group
+        source, target = (taps - 1 - tap) * channels * filters, row * groups * channels
+        for group in range(groups):
+            for c in range(channels):
+                turned[target + group * channels + c] = w[source + c * filters + group * per_group + k]
+
+
+@cpu_jit
+def _transpose(w, turned, taps, channels, filters, groups, threads):
+    parallel_for(_transpose_filter, threads, (w, turned, taps, channels, filters, groups, threads))

@@ -1,0 +1,51 @@
+"""`cpu_jit`: how every CPU kernel is compiled.
+
+Compiled code is kept in the user's cache folder, never beside the sources: a package folder with cache files in it
+survives `pip uninstall` and shadows a later install. Numba's cache looks only at the file of the function it keeps, so
+the folder's name carries a hash of all the kernels' sources: a change in a helper makes everything compile anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $NUMBA_CACHE_DIR, else the user's cache folder."""
+    sources = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        sources.update(file.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(config.CACHE_DIR or home / "fastconv" / "numba") / sources.hexdigest()[:16]
+
+
+def cpu_jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inner: bool = False) -> Any:
+    """Compile `function` on first call, without the GIL, with C's integer division and with fused multiply-adds.
+
+    No other relaxation of floating point is allowed: NaN, infinity and the order of sums are kept.
+
+    parallel: `prange` loops run on all threads. inner: only compiled functions call it; it is kept as a part of theirs, not
+    by itself.
+    """
+    if function is None:
+        return functools.partial(cpu_jit, parallel=parallel, inner=inner)
+    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    if inner:
+        return numba.njit(function, **options, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())  # read when the function's cache is made, here below
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:  # nowhere to write: compile in every process
+        return numba.njit(function, **options)
+    finally:
+        config.CACHE_DIR = before

@@ -1,0 +1,275 @@
+"""Register tiles for Numba: `rows` x `vectors` accumulators that live in vector registers.
+
+A convolution is a sum of outer products. A tile holds rows x (vectors * lanes) sums; `outer_fma` adds one column of x
+times one row of w to all of them with fused multiply-adds, two loads feeding rows * vectors of them. Numba's own loops
+are left to LLVM's vectoriser, which does not keep such a tile in registers; these intrinsics emit LLVM vector
+operations, and LLVM chooses the registers.
+
+    shape = tile_shape(6, 4, False)        # a type, not data: functions called with it are compiled for that tile
+    acc = tile_row(shape, bias, k, count)  # every row = bias[k : k + 4 * lanes]
+    acc = outer_fma(acc, x, i, x_stride, w, j, count)
+    tile_store(acc, y, o, y_stride, count)
+
+A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore `count`.
+Arrays are one-dimensional and contiguous, offsets and strides count elements.
+"""
+
+from __future__ import annotations
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic, models, register_model
+
+
+def _vector_bytes() -> int:
+    """The widest vector register of the CPU that Numba compiles for."""
+    if config.CPU_NAME and config.CPU_NAME != "host":  # set by the user: trust the features of that CPU's generation
+        known = {"skylake-avx512": 64, "znver4": 64, "znver5": 64, "haswell": 32, "znver2": 32, "znver3": 32}
+        return known.get(config.CPU_NAME, 16)
+    features = llvmlite.binding.get_host_cpu_features()
+    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
+
+
+VECTOR_BYTES = _vector_bytes()
+# x86 before AVX-512 has 16 vector registers, everything else 32. The tiles leave room for a row of w and one x.
+# (rows, vectors); a third of the rows is the tile for what is left over.
+WIDE = (6, 2) if VECTOR_BYTES == 32 else (6, 4)
+NARROW = (12, 1)
+
+
+class TileShape(types.Type):
+    """rows x vectors accumulators; `masked` limits memory access to `count` columns."""
+
+    def __init__(self, rows: int, vectors: int, masked: bool) -> None:
+        self.rows, self.vectors, self.masked = rows, vectors, masked
+        super().__init__(name=f"TileShape({rows}x{vectors}{' masked' if masked else ''})")
+
+
+class Tile(types.Type):
+    """The accumulators of a shape for one element type."""
+
+    def __init__(self, shape: TileShape, dtype: types.Float) -> None:
+        self.shape, self.dtype = shape, dtype
+        super().__init__(name=f"Tile({shape.name}, {dtype})")
+
+
+register_model(TileShape)(models.OpaqueModel)
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, tile):
+        super().__init__(manager, tile, ir.ArrayType(_vector_type(tile.dtype), tile.shape.rows * tile.shape.vectors))
+
+
+def _lanes(dtype):
+    return VECTOR_BYTES * 8 // dtype.bitwidth
+
+
+def _vector_type(dtype):
+    return ir.VectorType(ir.DoubleType() if dtype.bitwidth == 64 else ir.FloatType(), _lanes(dtype))
+
+
+def _splat(builder, scalar, lanes):
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+
+
+def _pointer(context, builder, array_type, array, offset):
+    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+class _Columns:
+    """Loads and stores one row of `vectors` vectors; under a mask if the shape has one."""
+
+    def __init__(self, context, builder, shape, dtype, count):
+        self.context, self.builder, self.shape, self.dtype = context, builder, shape, dtype
+        self.vector = _vector_type(dtype)
+        self.lanes = _lanes(dtype)
+        self.masks = []
+        if shape.masked:
+            numbers = ir.VectorType(count.type, self.lanes)
+            limit = _splat(builder, count, self.lanes)
+            for j in range(shape.vectors):
+                index = ir.Constant(numbers, [j * self.lanes + lane for lane in range(self.lanes)])
+                self.masks.append(builder.icmp_signed("<", index, limit))
+
+    def _masked(self, kind, arguments, result):
+        suffix = f"v{self.lanes}f{self.dtype.bitwidth}"
+        name = f"llvm.masked.{kind}.{suffix}.p0"
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(result, [argument.type for argument in arguments]), name
+        )
+        return self.builder.call(function, arguments)
+
+    def load(self, array_type, array, offset):
+        """`vectors` vectors from array[offset:]."""
+        builder, vectors = self.builder, []
+        alignment = self.dtype.bitwidth // 8
+        for j in range(self.shape.vectors):
+            place = builder.add(offset, offset.type(j * self.lanes))
+            pointer = builder.bitcast(_pointer(self.context, builder, array_type, array, place), self.vector.as_pointer())
+            if self.masks:
+                zero = ir.Constant(self.vector, None)
+                arguments = [pointer, ir.IntType(32)(alignment), self.masks[j], zero]
+                vectors.append(self._masked("load", arguments, self.vector))
+            else:
+                vectors.append(builder.load(pointer, align=alignment))
+        return vectors
+
+    def store(self, array_type, array, offset, vectors):
+        """Write `vectors` to array[offset:]."""
+        builder = self.builder
+        alignment = self.dtype.bitwidth // 8
+        for j, value in enumerate(vectors):
+            place = builder.add(offset, offset.type(j * self.lanes))
+            pointer = builder.bitcast(_pointer(self.context, builder, array_type, array, place), self.vector.as_pointer())
+            if self.masks:
+                self._masked("store", [value, pointer, ir.IntType(32)(alignment), self.masks[j]], ir.VoidType())
+            else:
+                builder.store(value, pointer, align=alignment)
+
+
+def _rows_of(builder, shape, tile):
+    """The tile's vectors, row by row."""
+    flat = [builder.extract_value(tile, i) for i in range(shape.rows * shape.vectors)]
+    return [flat[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
+
+
+def _tile_of(context, builder, tile_type, rows):
+    value = ir.Constant(context.get_value_type(tile_type), ir.Undefined)
+    for i, vector in enumerate(vector for row in rows for vector in row):
+        value = builder.insert_value(value, vector, i)
+    return value
+
+
+@intrinsic(prefer_literal=True)
+def tile_shape(typingctx, rows, vectors, masked):
+    """The shape of `rows` x `vectors` accumulators; the arguments are literals."""
+    shape = TileShape(rows.literal_value, vectors.literal_value, masked.literal_value)
+    return shape(rows, vectors, masked), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic(prefer_literal=True)
+def fewer_rows(typingctx, shape, divisor):
+    """The same shape with rows / divisor rows, but at least one; the divisor is a literal."""
+    smaller = TileShape(max(1, shape.rows // divisor.literal_value), shape.vectors, shape.masked)
+    return smaller(shape, divisor), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic
+def tile_rows(typingctx, shape):
+    """Rows of the shape, a constant."""
+    return types.intp(shape), lambda context, builder, signature, args: context.get_constant(types.intp, shape.rows)
+
+
+@intrinsic
+def lanes(typingctx, array):
+    """Elements of `array` that fit a vector register, a constant."""
+    count = _lanes(array.dtype)
+    return types.intp(array), lambda context, builder, signature, args: context.get_constant(types.intp, count)
+
+
+@intrinsic
+def tile_zero(typingctx, shape, array):
+    """A tile of zeros of `array`'s element type."""
+    tile = Tile(shape, array.dtype)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(shape, array), codegen
+
+
+@intrinsic
+def tile_row(typingctx, shape, array, offset, count):
+    """A tile whose every row is array[offset : offset + columns]."""
+    tile = Tile(shape, array.dtype)
+
+    def codegen(context, builder, signature, args):
+        columns = _Columns(context, builder, shape, array.dtype, args[3])
+        row = columns.load(signature.args[1], args[1], args[2])
+        return _tile_of(context, builder, tile, [row] * shape.rows)
+
+    return tile(shape, array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_load(typingctx, shape, array, offset, stride, count):
+    """A tile whose row i is array[offset + i * stride :]."""
+    tile = Tile(shape, array.dtype)
+
+    def codegen(context, builder, signature, args):
+        _, data, start, step, limit = args
+        columns = _Columns(context, builder, shape, array.dtype, limit)
+        rows = []
+        for i in range(shape.rows):
+            place = builder.add(start, builder.mul(step, step.type(i)))
+            rows.append(columns.load(signature.args[1], data, place))
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(shape, array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_store(typingctx, tile, array, offset, stride, count):
+    """Write row i of the tile to array[offset + i * stride :]."""
+
+    def codegen(context, builder, signature, args):
+        value, data, start, step, limit = args
+        columns = _Columns(context, builder, tile.shape, tile.dtype, limit)
+        for i, row in enumerate(_rows_of(builder, tile.shape, value)):
+            columns.store(signature.args[1], data, builder.add(start, builder.mul(step, step.type(i))), row)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_floor(typingctx, tile, lowest):
+    """Every element below `lowest` becomes `lowest`; NaN stays. With 0 this is ReLU, with -inf nothing."""
+
+    def codegen(context, builder, signature, args):
+        floor = _splat(builder, args[1], _lanes(tile.dtype))
+        rows = [
+            [builder.select(builder.fcmp_ordered("<", vector, floor), floor, vector) for vector in row]
+            for row in _rows_of(builder, tile.shape, args[0])
+        ]
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(tile, tile.dtype), codegen
+
+
+@intrinsic
+def outer_fma(typingctx, tile, a, a_offset, a_stride, b, b_offset, count):
+    """tile[i, :] += a[a_offset + i * a_stride] * b[b_offset : b_offset + columns]."""
+
+    def codegen(context, builder, signature, args):
+        value, a_data, a_start, a_step, b_data, b_start, limit = args
+        columns = _Columns(context, builder, tile.shape, tile.dtype, limit)
+        row_of_b = columns.load(signature.args[4], b_data, b_start)
+        vector = _vector_type(tile.dtype)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
+        )
+        rows = []
+        for i, sums in enumerate(_rows_of(builder, tile.shape, value)):
+            place = builder.add(a_start, builder.mul(a_step, a_step.type(i)))
+            scalar = builder.load(_pointer(context, builder, signature.args[1], a_data, place))
+            factor = _splat(builder, scalar, _lanes(tile.dtype))
+            rows.append([builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, sums, strict=True)])
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp), codegen
+
+
+def lane_count(dtype: str) -> int:
+    """Elements of `dtype` in a vector register."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize

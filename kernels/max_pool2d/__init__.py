@@ -1,0 +1,8 @@
+"""max_pool2d: the largest element of each window, channel by channel. NaN in a window makes the result NaN.
+
+    run(problem, x, y, workspace)
+
+x (N,H,W,C), y (N,P,Q,C) written; C-contiguous of the problem's dtype. Padding takes no part.
+"""
+
+DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ()}

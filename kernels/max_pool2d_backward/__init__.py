@@ -1,0 +1,10 @@
+"""max_pool2d_backward: each output's gradient goes to the element that was the maximum.
+
+    run(problem, x, gy, gx, workspace)
+
+x (N,H,W,C), gy (N,P,Q,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Of equal maxima the first in row
+order receives the gradient; a window with NaN gives it to its first NaN. Where windows overlap the gradients add up,
+in the row order of the outputs.
+"""
+
+DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ()}

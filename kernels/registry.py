@@ -1,0 +1,140 @@
+"""Kernels register themselves here; tests, benches, docs and `fastconv.ops` find them here.
+
+A file `<op>/<backend>_<idea>.py` decorates one function with `@kernel(...)`. The folder is the op and the file
+is the variant's name, so adding a kernel is adding a file. Being a default is another matter: the tuple DEFAULT in
+`<op>/__init__.py` lists, per device, the variants that `choose` tries in order.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).parent
+_DEVICES = {"cpu": "cpu", "reference": "cpu", "cuda": "gpu", "cupy": "gpu", "cudacpp": "gpu"}
+_kernels: dict[tuple[str, str], Kernel] = {}
+
+# Numba's portable threading layer aborts when two Python threads enter parallel code together. A kernel uses all
+# threads anyway, so kernels run one at a time.
+_one_at_a_time = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One variant of one op.
+
+    Attributes:
+        op, name, device: folder, file and where it runs ("cpu" or "gpu").
+        run: `run(problem, *inputs, *outputs, workspace)`; the op's `__init__.py` states the arrays.
+        limited_by: what bounds its speed, in a few words.
+        unsupported: problem -> reason why it cannot be run, or None.
+        workspace_bytes: problem -> size of the scratch memory it needs.
+        fuses: epilogues it can apply while it writes its output; each is a keyword argument of `run`.
+    """
+
+    op: str
+    name: str
+    device: str
+    run: Callable[..., None]
+    limited_by: str
+    unsupported: Callable[[Any], str | None]
+    workspace_bytes: Callable[[Any], int]
+    fuses: tuple[str, ...]
+
+    def __call__(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> None:
+        with _one_at_a_time:
+            self.run(problem, *arrays, workspace, **epilogue)
+
+
+def kernel(
+    *,
+    limited_by: str,
+    unsupported: Callable[[Any], str | None] = lambda problem: None,
+    workspace_bytes: Callable[[Any], int] = lambda problem: 0,
+    fuses: tuple[str, ...] = (),
+    op: str | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register the decorated function as the variant that its file's name says.
+
+    `op` is needed only by a file outside this package; here the folder says it.
+
+    Raises:
+        ValueError: the file's name has no known backend before its first underscore, or the variant exists already.
+    """
+
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        *_, folder, name = run.__module__.rpartition(".")[0].split(".") + [run.__module__.rpartition(".")[2]]
+        this_op = op or folder
+        backend = name.split("_")[0]
+        if backend not in _DEVICES:
+            raise ValueError(f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
+        known = _kernels.get((this_op, name))
+        if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
+            raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
+        _kernels[this_op, name] = Kernel(
+            this_op, name, _DEVICES[backend], run, limited_by, unsupported, workspace_bytes, fuses
+        )
+        return run
+
+    return register
+
+
+def ops() -> list[str]:
+    """The names of all ops."""
+    return sorted(folder.parent.name for folder in _HERE.glob("*/__init__.py"))
+
+
+def variants(op: str, device: str | None = None) -> list[Kernel]:
+    """All variants of an op (on one device, if given): the defaults in their order first, the others by name.
+
+    Raises:
+        ValueError: there is no such op.
+    """
+    package = _package(op)
+    for module in pkgutil.iter_modules(package.__path__):
+        if device in (None, _DEVICES.get(module.name.split("_")[0])):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    order = [name for names in package.DEFAULT.values() for name in names]
+    found = [k for k in _kernels.values() if k.op == op and device in (None, k.device)]
+    return sorted(found, key=lambda k: (order.index(k.name) if k.name in order else len(order), k.name))
+
+
+def get(op: str, name: str) -> Kernel:
+    """The variant of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if (op, name) not in _kernels and (_HERE / op / f"{name}.py").exists():
+        importlib.import_module(f"{_package(op).__name__}.{name}")
+    if (op, name) not in _kernels:
+        raise ValueError(f"{op} has no algorithm {name!r}; there are {[k.name for k in variants(op)]}.")
+    return _kernels[op, name]
+
+
+def choose(op: str, problem: Any, algorithm: str = "auto", device: str = "cpu") -> Kernel:
+    """The kernel to run `problem` with: the named one, or for "auto" the first default that supports it.
+
+    Raises:
+        ValueError: no such algorithm, or the named one (for "auto": none) supports the problem.
+    """
+    names = _package(op).DEFAULT[device] if algorithm == "auto" else (algorithm,)
+    reasons = []
+    for name in names:
+        candidate = get(op, name)
+        reason = candidate.unsupported(problem)
+        if reason is None:
+            return candidate
+        reasons.append(f"{name}: {reason}")
+    raise ValueError(f"no algorithm of {op} on {device} can run {problem}: {'; '.join(reasons) or 'none exists'}.")
+
+
+def _package(op: str) -> Any:
+    if op not in ops():
+        raise ValueError(f"there is no op {op!r}; there are {ops()}.")
+    return importlib.import_module(f"fastconv.kernels.{op}")
