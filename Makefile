@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 # Stamps: they are newer than pyproject.toml once what it asks for is installed.
 RUN_READY := $(VENV)/.ready-to-run
 DEV_READY := $(VENV)/.ready-to-develop
+TYPES := $(VENV)/types
 
 .NOTPARALLEL:
 .PHONY: help demo test lint bench clean
@@ -33,15 +34,17 @@ lint: $(DEV_READY) ## check format, style and types
 	@$(BIN)/ruff format --check
 	@echo "Checking the style: ruff check"
 	@$(BIN)/ruff check
-	@echo "Checking the types: mypy fastconv"
-	@$(BIN)/mypy fastconv
+	@echo "Checking the types: mypy -p fastconv, in $(TYPES), which links to fastconv/ and to kernels/ as fastconv/kernels"
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)/fastconv
+	@ln -s $(CURDIR)/fastconv/* $(CURDIR)/kernels $(TYPES)/fastconv/
+	@cd $(TYPES) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fastconv
 
 bench: $(DEV_READY) ## time the kernels
 	@echo "Timing the kernels: $(BIN)/pytest bench --benchmark-only $(ARGS)"
 	@$(BIN)/pytest bench --benchmark-only $(ARGS)
 
-clean: ## remove the virtual environment and everything built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+clean: ## remove .venv and everything built
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
 	find fastconv kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV_READY): EXTRAS := [dev]

@@ -236,7 +236,7 @@ class Softplus(Activation):
     name = "softplus"
 
     def forward(self, x, out):
-        return np.logaddexp(x, 0, out=out)
+        return _write(out, _log1p_exp(x))
 
     def backward(self, grad, y, x, out):
         return np.multiply(grad, -np.expm1(-y), out=out)
@@ -354,10 +354,10 @@ class Mish(Activation):
     needs_input = True
 
     def forward(self, x, out):
-        return np.multiply(x, np.tanh(np.logaddexp(x, 0)), out=out)
+        return np.multiply(x, np.tanh(_log1p_exp(x)), out=out)
 
     def backward(self, grad, y, x, out):
-        gate = np.tanh(np.logaddexp(x, 0))
+        gate = np.tanh(_log1p_exp(x))
         return np.multiply(grad, gate + x * (1 - gate * gate) * _logistic(x), out=out)
 
 
@@ -365,6 +365,11 @@ def _logistic(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) as a new array, with exp of negative numbers only."""
     small = np.exp(-np.abs(x))
     return np.where(x < 0, small, x.dtype.type(1)) / (1 + small)
+
+
+def _log1p_exp(x: np.ndarray) -> np.ndarray:
+    """log(1 + exp(x)) as a new array, with exp of negative numbers only."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 # NumPy has no error function.

@@ -12,11 +12,9 @@ def _log_softmax(x: np.ndarray) -> np.ndarray:
     return activations.log_softmax.forward(x, np.empty_like(x))
 
 
-def _clipped(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities kept off 0 and 1 by epsilon, and where they already were (there the clip has a slope)."""
-    low, high = config.epsilon(), 1 - config.epsilon()
-    clipped = np.clip(probabilities, low, high)
-    return clipped, clipped == probabilities
+def _clipped(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities kept off 0 and 1 by epsilon. Where that changes them, the loss has no slope."""
+    return np.clip(probabilities, config.epsilon(), 1 - config.epsilon())
 
 
 class CategoricalCrossentropy(Loss):
@@ -47,16 +45,16 @@ class CategoricalCrossentropy(Loss):
         self.fused_activation = "softmax" if not from_logits and axis == -1 else None
 
     def view(self, array, y_true_ndim):
-        return np.moveaxis(array, self.axis, -1)
+        return array if self.axis == -1 else np.moveaxis(array, self.axis, -1)
 
     def prepare(self, y_true, y_pred):
         if y_true.shape != y_pred.shape:
             raise ValueError(
                 f"{self.name}: y_true of shape {y_true.shape} must have the shape of y_pred, {y_pred.shape}: "
-                "one number per class. For class numbers use sparse_categorical_crossentropy, or turn them into "
-                "such rows with utils.to_categorical."
+                "one number per class. For class numbers use sparse_categorical_crossentropy, or turn them "
+                "into such rows with utils.to_categorical."
             )
-        y_true = np.moveaxis(y_true.astype(y_pred.dtype, copy=False), self.axis, -1)
+        y_true = self.view(y_true.astype(y_pred.dtype, copy=False), y_true.ndim)
         if self.label_smoothing:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_true.shape[-1]
         return y_true, self.view(y_pred, y_true.ndim)
@@ -64,16 +62,17 @@ class CategoricalCrossentropy(Loss):
     def call(self, y_true, y_pred):
         if self.from_logits:
             return -(y_true * _log_softmax(y_pred)).sum(axis=-1)
-        clipped, _ = _clipped(y_pred / y_pred.sum(axis=-1, keepdims=True))
-        return -(y_true * np.log(clipped)).sum(axis=-1)
+        log = np.log(_clipped(y_pred / y_pred.sum(axis=-1, keepdims=True)))
+        return -(y_true * log).sum(axis=-1)
 
     def call_gradient(self, y_true, y_pred, out):
         if self.from_logits:
             self.call_logits_gradient(y_true, np.exp(_log_softmax(y_pred)), out)
             return
         total = y_pred.sum(axis=-1, keepdims=True)
-        clipped, has_slope = _clipped(y_pred / total)
-        counted = y_true * has_slope
+        p = y_pred / total
+        clipped = _clipped(p)
+        counted = y_true * (clipped == p)
         out[...] = (counted.sum(axis=-1, keepdims=True) - counted / clipped) / total
 
     def call_logits_gradient(self, y_true, y_pred, out):
@@ -87,6 +86,7 @@ class SparseCategoricalCrossentropy(Loss):
     Args:
         from_logits: as for `CategoricalCrossentropy`.
         ignore_class: samples with this number in y_true do not count, nor into the number that divides.
+        axis: the axis of the classes; only the last.
         reduction, name: as for `Loss`.
 
     Raises:
@@ -100,10 +100,12 @@ class SparseCategoricalCrossentropy(Loss):
         from_logits: bool = False,
         ignore_class: int | None = None,
         reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
         name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
         self.from_logits = from_logits
+        _check_last("SparseCategoricalCrossentropy", axis)
         self.ignore_class = ignore_class
         self.fused_activation = None if from_logits else "softmax"
 
@@ -141,14 +143,17 @@ class SparseCategoricalCrossentropy(Loss):
     def call(self, y_true, y_pred):
         if self.from_logits:
             return -np.take_along_axis(_log_softmax(y_pred), y_true, -1)[..., 0]
-        return -np.log(self._clipped_at(y_true, y_pred)[0][..., 0])
+        p = np.take_along_axis(y_pred, y_true, -1) / y_pred.sum(axis=-1, keepdims=True)
+        return -np.log(_clipped(p)[..., 0])
 
     def call_gradient(self, y_true, y_pred, out):
         if self.from_logits:
             self.call_logits_gradient(y_true, np.exp(_log_softmax(y_pred)), out)
             return
         total = y_pred.sum(axis=-1, keepdims=True)
-        clipped, has_slope = self._clipped_at(y_true, y_pred)
+        p = np.take_along_axis(y_pred, y_true, -1) / total
+        clipped = _clipped(p)
+        has_slope = clipped == p
         out[...] = has_slope / total
         np.put_along_axis(out, y_true, has_slope * (1 - 1 / clipped) / total, -1)
 
@@ -156,10 +161,6 @@ class SparseCategoricalCrossentropy(Loss):
         if out is not y_pred:
             out[...] = y_pred
         np.put_along_axis(out, y_true, np.take_along_axis(out, y_true, -1) - 1, -1)
-
-    @staticmethod
-    def _clipped_at(y_true, y_pred):
-        return _clipped(np.take_along_axis(y_pred, y_true, -1) / y_pred.sum(axis=-1, keepdims=True))
 
 
 class BinaryCrossentropy(Loss):
@@ -184,8 +185,7 @@ class BinaryCrossentropy(Loss):
         name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
-        if axis != -1:
-            raise ValueError(f"BinaryCrossentropy supports axis=-1, not {axis!r}.")
+        _check_last("BinaryCrossentropy", axis)
         self.from_logits = from_logits
         self.label_smoothing = _smoothing(label_smoothing)
         self.axis = axis
@@ -200,19 +200,24 @@ class BinaryCrossentropy(Loss):
     def call(self, y_true, y_pred):
         if self.from_logits:
             return (np.logaddexp(0, y_pred) - y_pred * y_true).mean(axis=-1)
-        p, _ = _clipped(y_pred)
+        p = _clipped(y_pred)
         return -(y_true * np.log(p) + (1 - y_true) * np.log(1 - p)).mean(axis=-1)
 
     def call_gradient(self, y_true, y_pred, out):
         if self.from_logits:
             self.call_logits_gradient(y_true, activations.sigmoid(y_pred), out)
             return
-        p, has_slope = _clipped(y_pred)
-        out[...] = has_slope * (p - y_true) / (p * (1 - p) * y_true.shape[-1])
+        p = _clipped(y_pred)
+        out[...] = (p == y_pred) * (p - y_true) / (p * (1 - p) * y_true.shape[-1])
 
     def call_logits_gradient(self, y_true, y_pred, out):
         np.subtract(y_pred, y_true, out=out)
         out /= y_true.shape[-1]
+
+
+def _check_last(loss: str, axis: int) -> None:
+    if axis != -1:
+        raise ValueError(f"{loss} supports axis=-1, not {axis!r}.")
 
 
 def _smoothing(value: float) -> float:

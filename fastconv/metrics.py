@@ -49,7 +49,7 @@ class Metric(Configurable):
 
 
 class Mean(Metric):
-    """The weighted mean of values; further axes than the first are averaged per sample. 0 before any value."""
+    """The weighted mean of values, averaged per sample over axes after the first; 0 before any value."""
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(name, dtype)
@@ -92,8 +92,11 @@ class MeanMetricWrapper(Mean):
         self._fn = fn
         self._options = options
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(self._fn(y_true, y_pred, **self._options), sample_weight)
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
+        values = self._fn(np.asarray(y_true), np.asarray(y_pred), **self._options)
+        super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._options}
@@ -135,6 +138,16 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> n
     return _in_top_k(y_true.astype(np.int64), y_pred, k)
 
 
+def _squared_error(y_true: Any, y_pred: Any) -> np.ndarray:
+    y_true, y_pred = _same_rank(np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64))
+    return np.square(y_pred - y_true)
+
+
+def _cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> np.ndarray:
+    # The loss has the other sign, so that smaller is better there.
+    return -losses.cosine_similarity(y_true, y_pred, axis=axis)
+
+
 def _in_top_k(labels: np.ndarray, y_pred: np.ndarray, k: int) -> np.ndarray:
     at_label = np.take_along_axis(y_pred, labels[..., None], -1)
     # Written so that a NaN is in nobody's top k, and that equal values share the better place.
@@ -149,7 +162,7 @@ def _same_rank(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.n
     elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
         y_true = y_true[..., None]
     if y_true.shape != y_pred.shape:
-        raise ValueError(f"accuracy: y_true of shape {given[0]} does not fit y_pred of shape {given[1]}.")
+        raise ValueError(f"y_true of shape {given[0]} does not fit y_pred of shape {given[1]}.")
     return y_true, y_pred
 
 
@@ -157,8 +170,8 @@ def _rows(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            f"categorical accuracy: y_true of shape {y_true.shape} must have the shape of y_pred, {y_pred.shape}. "
-            "For class numbers use the sparse kind."
+            f"categorical accuracy: y_true of shape {y_true.shape} must have the shape of y_pred, "
+            f"{y_pred.shape}. For class numbers use the sparse kind."
         )
     return y_true, y_pred
 
@@ -170,8 +183,8 @@ def _labels(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
         y_true = y_true[..., 0]
     if y_true.shape != y_pred.shape[:-1]:
         raise ValueError(
-            f"sparse categorical accuracy: y_true of shape {given} must hold one class number for each row of "
-            f"y_pred, of shape {y_pred.shape}."
+            f"sparse categorical accuracy: y_true of shape {given} must hold one class number for each row "
+            f"of y_pred, of shape {y_pred.shape}."
         )
     return y_true, y_pred
 
@@ -183,6 +196,8 @@ class _OfFunction(MeanMetricWrapper):
 
     def __init__(self, name: str | None = None, dtype: Any = None, **options: Any) -> None:
         super().__init__(self.function, name or snake_case(type(self).__name__), dtype, **options)
+        if isinstance(self.function, losses.LossFunction):
+            self.function.loss_class(**options)  # Refuses bad options now rather than at the first batch.
 
 
 class Accuracy(_OfFunction):
@@ -239,7 +254,7 @@ class MeanSquaredError(_OfFunction):
 class RootMeanSquaredError(_OfFunction):
     """Square root of the mean of (y_pred - y_true) ** 2."""
 
-    function = losses.mean_squared_error
+    function = staticmethod(_squared_error)
 
     def result(self) -> float:
         return math.sqrt(super().result())
@@ -293,6 +308,15 @@ class CategoricalHinge(_OfFunction):
     function = losses.categorical_hinge
 
 
+class CosineSimilarity(_OfFunction):
+    """Mean cosine of the angle between y_true and y_pred along `axis`, from -1 to 1 (alike)."""
+
+    function = staticmethod(_cosine_similarity)
+
+    def __init__(self, name: str | None = None, dtype: Any = None, axis: int = -1) -> None:
+        super().__init__(name, dtype, axis=axis)
+
+
 _TABLE = Table(
     "keras.metrics",
     "metric",
@@ -303,6 +327,7 @@ _TABLE = Table(
         CategoricalAccuracy,
         CategoricalCrossentropy,
         CategoricalHinge,
+        CosineSimilarity,
         Hinge,
         KLDivergence,
         Mean,
@@ -319,9 +344,9 @@ _TABLE = Table(
 
 
 def get(identifier: Any) -> Metric | None:
-    """The metric of a name (of a metric or a loss), config, class, `Metric`, `Loss` or function; None for None.
+    """The metric of a name, config, class, `Metric`, `Loss` or function; None for None.
 
-    A function takes (y_true, y_pred) and returns a value or more per sample.
+    Names are those of metrics and losses. A function of (y_true, y_pred) returns a value or more per sample.
 
     Raises:
         ValueError: unknown name or bad config.

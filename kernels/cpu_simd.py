@@ -5,19 +5,19 @@ times one row of w to all of them with fused multiply-adds, two loads feeding ro
 are left to LLVM's vectoriser, which does not keep such a tile in registers; these intrinsics emit LLVM vector
 operations, and LLVM chooses the registers.
 
-    shape = tile_shape(6, 4, False)        # a type, not data: functions called with it are compiled for that tile
-    acc = tile_row(shape, bias, k, count)  # every row = bias[k : k + 4 * lanes]
-    acc = outer_fma(acc, x, i, x_stride, w, j, count)
-    tile_store(acc, y, o, y_stride, count)
+    shape = tile_shape(6, 4, False)                # a type, not data: a function called with it is compiled for that tile
+    sums = tile_row(shape, at(bias, k), count)     # every row = bias[k : k + 4 * lanes]
+    sums = outer_fma(sums, at(x, i), x_stride, at(w, j), count)
+    tile_store(sums, at(y, o), y_stride, count)
 
 A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore `count`.
-Arrays are one-dimensional and contiguous, offsets and strides count elements.
+Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which a function with a
+handful of arrays would push and pop for every tile. Offsets and strides count elements.
 """
 
 from __future__ import annotations
 
 import llvmlite.binding
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
@@ -34,9 +34,11 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
-# x86 before AVX-512 has 16 vector registers, everything else 32. The tiles leave room for a row of w and one x.
-# (rows, vectors); a third of the rows is the tile for what is left over.
+# (rows, vectors) of the tiles for wide, middling and narrow filters. x86 before AVX-512 has 16 vector registers, everything
+# else 32; besides the sums a tile needs one for each vector of w and a few for elements of x. 12 x 2 would fit 32 registers
+# too, but LLVM spills it.
 WIDE = (6, 2) if VECTOR_BYTES == 32 else (6, 4)
+MIDDLE = (8, 1) if VECTOR_BYTES == 32 else (8, 2)
 NARROW = (12, 1)
 
 
@@ -65,6 +67,9 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(_vector_type(tile.dtype), tile.shape.rows * tile.shape.vectors))
 
 
+_WORD = ir.IntType(cgutils.intp_t.width)
+
+
 def _lanes(dtype):
     return VECTOR_BYTES * 8 // dtype.bitwidth
 
@@ -79,16 +84,15 @@ def _splat(builder, scalar, lanes):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-def _pointer(context, builder, array_type, array, offset):
-    data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
+def _row(builder, start, stride, i):
+    return builder.gep(start, [builder.mul(stride, _WORD(i))])
 
 
 class _Columns:
     """Loads and stores one row of `vectors` vectors; under a mask if the shape has one."""
 
-    def __init__(self, context, builder, shape, dtype, count):
-        self.context, self.builder, self.shape, self.dtype = context, builder, shape, dtype
+    def __init__(self, builder, shape, dtype, count):
+        self.builder, self.shape, self.dtype = builder, shape, dtype
         self.vector = _vector_type(dtype)
         self.lanes = _lanes(dtype)
         self.masks = []
@@ -107,13 +111,12 @@ class _Columns:
         )
         return self.builder.call(function, arguments)
 
-    def load(self, array_type, array, offset):
-        """`vectors` vectors from array[offset:]."""
+    def load(self, place):
+        """`vectors` vectors from `place` on."""
         builder, vectors = self.builder, []
         alignment = self.dtype.bitwidth // 8
         for j in range(self.shape.vectors):
-            place = builder.add(offset, offset.type(j * self.lanes))
-            pointer = builder.bitcast(_pointer(self.context, builder, array_type, array, place), self.vector.as_pointer())
+            pointer = builder.bitcast(builder.gep(place, [_WORD(j * self.lanes)]), self.vector.as_pointer())
             if self.masks:
                 zero = ir.Constant(self.vector, None)
                 arguments = [pointer, ir.IntType(32)(alignment), self.masks[j], zero]
@@ -122,13 +125,12 @@ class _Columns:
                 vectors.append(builder.load(pointer, align=alignment))
         return vectors
 
-    def store(self, array_type, array, offset, vectors):
-        """Write `vectors` to array[offset:]."""
+    def store(self, place, vectors):
+        """Write `vectors` to `place` and on."""
         builder = self.builder
         alignment = self.dtype.bitwidth // 8
         for j, value in enumerate(vectors):
-            place = builder.add(offset, offset.type(j * self.lanes))
-            pointer = builder.bitcast(_pointer(self.context, builder, array_type, array, place), self.vector.as_pointer())
+            pointer = builder.bitcast(builder.gep(place, [_WORD(j * self.lanes)]), self.vector.as_pointer())
             if self.masks:
                 self._masked("store", [value, pointer, ir.IntType(32)(alignment), self.masks[j]], ir.VoidType())
             else:
@@ -176,58 +178,57 @@ def lanes(typingctx, array):
 
 
 @intrinsic
-def tile_zero(typingctx, shape, array):
-    """A tile of zeros of `array`'s element type."""
-    tile = Tile(shape, array.dtype)
+def at(typingctx, base, offset):
+    """A pointer to element `offset` of an array or from a pointer on."""
+    pointer = base if isinstance(base, types.CPointer) else types.CPointer(base.dtype)
 
     def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(tile), None)
+        start = args[0]
+        if isinstance(base, types.Array):
+            start = cgutils.create_struct_proxy(base)(context, builder, start).data
+        return builder.gep(start, [args[1]])
 
-    return tile(shape, array), codegen
+    return pointer(base, types.intp), codegen
 
 
 @intrinsic
-def tile_row(typingctx, shape, array, offset, count):
-    """A tile whose every row is array[offset : offset + columns]."""
-    tile = Tile(shape, array.dtype)
+def tile_row(typingctx, shape, place, count):
+    """A tile whose every row is the columns at `place`."""
+    tile = Tile(shape, place.dtype)
 
     def codegen(context, builder, signature, args):
-        columns = _Columns(context, builder, shape, array.dtype, args[3])
-        row = columns.load(signature.args[1], args[1], args[2])
+        row = _Columns(builder, shape, place.dtype, args[2]).load(args[1])
         return _tile_of(context, builder, tile, [row] * shape.rows)
 
-    return tile(shape, array, types.intp, types.intp), codegen
+    return tile(shape, place, types.intp), codegen
 
 
 @intrinsic
-def tile_load(typingctx, shape, array, offset, stride, count):
-    """A tile whose row i is array[offset + i * stride :]."""
-    tile = Tile(shape, array.dtype)
+def tile_load(typingctx, shape, place, stride, count):
+    """A tile whose row i is the columns at `place` + i * stride."""
+    tile = Tile(shape, place.dtype)
 
     def codegen(context, builder, signature, args):
-        _, data, start, step, limit = args
-        columns = _Columns(context, builder, shape, array.dtype, limit)
-        rows = []
-        for i in range(shape.rows):
-            place = builder.add(start, builder.mul(step, step.type(i)))
-            rows.append(columns.load(signature.args[1], data, place))
+        _, start, step, limit = args
+        columns = _Columns(builder, shape, place.dtype, limit)
+        rows = [columns.load(_row(builder, start, step, i)) for i in range(shape.rows)]
         return _tile_of(context, builder, tile, rows)
 
-    return tile(shape, array, types.intp, types.intp, types.intp), codegen
+    return tile(shape, place, types.intp, types.intp), codegen
 
 
 @intrinsic
-def tile_store(typingctx, tile, array, offset, stride, count):
-    """Write row i of the tile to array[offset + i * stride :]."""
+def tile_store(typingctx, tile, place, stride, count):
+    """Write row i of the tile to `place` + i * stride."""
 
     def codegen(context, builder, signature, args):
-        value, data, start, step, limit = args
-        columns = _Columns(context, builder, tile.shape, tile.dtype, limit)
+        value, start, step, limit = args
+        columns = _Columns(builder, tile.shape, tile.dtype, limit)
         for i, row in enumerate(_rows_of(builder, tile.shape, value)):
-            columns.store(signature.args[1], data, builder.add(start, builder.mul(step, step.type(i))), row)
+            columns.store(_row(builder, start, step, i), row)
         return context.get_dummy_value()
 
-    return types.void(tile, array, types.intp, types.intp, types.intp), codegen
+    return types.void(tile, place, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -246,13 +247,12 @@ def tile_floor(typingctx, tile, lowest):
 
 
 @intrinsic
-def outer_fma(typingctx, tile, a, a_offset, a_stride, b, b_offset, count):
-    """tile[i, :] += a[a_offset + i * a_stride] * b[b_offset : b_offset + columns]."""
+def outer_fma(typingctx, tile, a, a_stride, b, count):
+    """tile[i, :] += a[i * a_stride] * b[: columns], for pointers a and b."""
 
     def codegen(context, builder, signature, args):
-        value, a_data, a_start, a_step, b_data, b_start, limit = args
-        columns = _Columns(context, builder, tile.shape, tile.dtype, limit)
-        row_of_b = columns.load(signature.args[4], b_data, b_start)
+        value, a_start, a_step, b_start, limit = args
+        row_of_b = _Columns(builder, tile.shape, tile.dtype, limit).load(b_start)
         vector = _vector_type(tile.dtype)
         fma = cgutils.get_or_insert_function(
             builder.module,
@@ -261,15 +261,8 @@ def outer_fma(typingctx, tile, a, a_offset, a_stride, b, b_offset, count):
         )
         rows = []
         for i, sums in enumerate(_rows_of(builder, tile.shape, value)):
-            place = builder.add(a_start, builder.mul(a_step, a_step.type(i)))
-            scalar = builder.load(_pointer(context, builder, signature.args[1], a_data, place))
-            factor = _splat(builder, scalar, _lanes(tile.dtype))
+            factor = _splat(builder, builder.load(_row(builder, a_start, a_step, i)), _lanes(tile.dtype))
             rows.append([builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, sums, strict=True)])
         return _tile_of(context, builder, tile, rows)
 
-    return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp), codegen
-
-
-def lane_count(dtype: str) -> int:
-    """Elements of `dtype` in a vector register."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
+    return tile(tile, a, types.intp, b, types.intp), codegen

@@ -10,8 +10,9 @@ is several pixels long, so that a 3x3 filter is three runs of 3*C contiguous ele
 
 Each thread takes bands of output rows, walks the filters in blocks of a few vectors and the pixels of a row in tiles;
 a tile's sums stay in registers from the first tap to the last. The order of the sum for one output never depends on the
-tile it falls into, so neither do its bits. Rows that reach into the padding are copied, with their zeros, into a
-scratch band first: about 1/(S*K/lanes) of the work, and the tile loop knows no edges.
+tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile that overlaps the one
+before. Taps above and below the image are left out. Where taps reach beyond its left or right edge, the rows are copied
+with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the tile loop knows no edges.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from numba import get_num_threads
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import (
+    MIDDLE,
     NARROW,
     WIDE,
+    at,
     fewer_rows,
     lanes,
     outer_fma,
@@ -37,6 +40,7 @@ from fastconv.kernels.cpu_simd import (
 )
 
 WIDE_ROWS, WIDE_VECTORS = WIDE
+MIDDLE_ROWS, MIDDLE_VECTORS = MIDDLE
 NARROW_ROWS, NARROW_VECTORS = NARROW
 _BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: half of a typical level-2 cache
 _TASKS_PER_THREAD = 4
@@ -50,7 +54,7 @@ class Grid:
     rows, columns: of the grid; step_h, step_w: input pixels from one grid pixel to the next.
     out_image, out_row, out_pixel: elements of the output between images, grid rows and grid pixels; out_first: where the
         grid's first pixel lies.
-    taps: (tap_h, tap_w, offset into w, channels to sum), int64 (T, 4).
+    taps: (tap_h, tap_w, offset into w, channels to sum), int64 (T, 4), tap_h not decreasing.
     groups, filters: groups and the output's channels, all groups together.
     """
 
@@ -70,17 +74,13 @@ class Grid:
     groups: int
     filters: int
 
-    def padding(self) -> tuple[int, int, int, int]:
-        """Rows and columns of zeros that the taps reach beyond the image: top, bottom, left, right."""
-        tap_h, tap_w = self.taps[:, 0], self.taps[:, 1]
+    def padding(self) -> tuple[int, int]:
+        """Columns of zeros that the taps reach beyond the image, left and right."""
+        tap_w = self.taps[:, 1]
         width = -(-self.taps[:, 3] // (self.in_c // self.groups))  # pixels a merged tap covers
-        last_row, last_column = (self.rows - 1) * self.step_h, (self.columns - 1) * self.step_w
-        return (
-            int(max(0, -tap_h.min(initial=0))),
-            int(max(0, (tap_h + last_row).max(initial=0) - (self.in_h - 1))),
-            int(max(0, -tap_w.min(initial=0))),
-            int(max(0, (tap_w + width - 1 + last_column).max(initial=0) - (self.in_w - 1))),
-        )
+        last_column = (self.columns - 1) * self.step_w
+        beyond = (tap_w + width - 1 + last_column).max(initial=0) - (self.in_w - 1)
+        return int(max(0, -tap_w.min(initial=0))), int(max(0, beyond))
 
 
 def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) -> np.ndarray:
@@ -99,15 +99,15 @@ def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) ->
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
     """Scratch for the padded band of every thread."""
-    top, bottom, left, right = grid.padding()
-    if not (top or bottom or left or right):
+    left, right = grid.padding()
+    if not (left or right):
         return 0
     return get_num_threads() * _band_rows(grid, itemsize)[1] * (left + grid.in_w + right) * grid.in_c * itemsize
 
 
 def _band_rows(grid: Grid, itemsize: int) -> tuple[int, int]:
     """Grid rows a task takes, and the padded input rows they need."""
-    top, bottom, left, right = grid.padding()
+    left, right = grid.padding()
     reach = int(np.ptp(grid.taps[:, 0])) + 1 if len(grid.taps) else 1
     input_row = grid.step_h * (left + grid.in_w + right) * grid.in_c * itemsize
     wanted = -(-grid.images * grid.rows // (_TASKS_PER_THREAD * get_num_threads()))
@@ -118,8 +118,8 @@ def _band_rows(grid: Grid, itemsize: int) -> tuple[int, int]:
 def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float) -> None:
     """Run a grid. inp, w, bias, out are flat; bias (filters,); results below `lowest` become `lowest`."""
     itemsize = inp.itemsize
-    top, bottom, left, right = grid.padding()
-    padded = bool(top or bottom or left or right)
+    left, right = grid.padding()
+    padded = bool(left or right)
     rows, band_rows = _band_rows(grid, itemsize)
     band_h0 = int(grid.taps[:, 0].min()) if len(grid.taps) else 0
     pixels_wide = left + grid.in_w + right
@@ -132,70 +132,73 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float) -> None:
     _run(
         inp, w, bias, out, scratch.view(inp.dtype), threads,
         grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
-        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps, grid.groups, grid.filters,
+        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps.reshape(-1), grid.groups, grid.filters,
         padded, left, pixels_wide, band_h0, band_rows, rows, column_block, inp.dtype.type(lowest),
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
 def _copy_band(inp, image, first, count, in_h, width, scratch, start, left, stride):
-    """Input rows first .. first+count, with zeros where they lie outside the image, into the scratch band."""
-    for i in range(count):
-        row = start + i * stride
-        h = first + i
-        inside = 0 <= h < in_h
-        for j in range(left if inside else stride):
+    """Input rows first .. first+count that lie in the image, zeros at both ends, into the scratch band."""
+    for h in range(max(0, first), min(in_h, first + count)):
+        row = start + (h - first) * stride
+        for j in range(left):
             scratch[row + j] = 0
-        if inside:
-            for j in range(width):
-                scratch[row + left + j] = inp[image + h * width + j]
-            for j in range(left + width, stride):
-                scratch[row + j] = 0
+        for j in range(width):
+            scratch[row + left + j] = inp[image + h * width + j]
+        for j in range(left + width, stride):
+            scratch[row + j] = 0
+
+
+@cpu_jit(inner=True)
+def _tile(shape, x, row_stride, in_c, step, w, filters, taps, first, last, bias, y, out_pixel, columns, lowest):
+    """One tile: pixels x filters, taps first .. last. x, w, taps, bias, y point at its first element."""
+    sums = tile_row(shape, bias, columns)
+    for t in range(first, last):
+        a = at(x, taps[4 * t] * row_stride + taps[4 * t + 1] * in_c)
+        b = at(w, taps[4 * t + 2])
+        for c in range(taps[4 * t + 3]):
+            sums = outer_fma(sums, at(a, c), step, at(b, c * filters), columns)
+    tile_store(tile_floor(sums, lowest), y, out_pixel, columns)
 
 
 @cpu_jit(inner=True)
 def _block(
-    shape, inp, origin, in_row, in_c, step_h, step_w,
-    w, k, filters, bias, out, target, out_row, out_pixel, taps, height, width, columns, lowest,
+    shape, x, h0, in_h, row_stride, in_c, step_h, step_w, w, filters, taps, tap_count, bias,
+    y, out_row, out_pixel, height, width, columns, lowest,
 ):  # fmt: skip
-    """height x width pixels of one block of filters: full tiles, then a third of the rows, then single pixels."""
-    third = fewer_rows(shape, 3)
+    """height x width pixels of one block of filters; x points at input row h0."""
+    half = fewer_rows(shape, 2)
     single = fewer_rows(shape, 12)
+    step = step_w * in_c
     for row in range(height):
-        start, place = origin + row * step_h * in_row, target + row * out_row
-        done = 0
-        while width - done >= tile_rows(shape):
+        a, o = at(x, row * step_h * row_stride), at(y, row * out_row)
+        h = h0 + row * step_h
+        first, last = 0, tap_count
+        while first < last and h + taps[4 * first] < 0:
+            first += 1
+        while last > first and h + taps[4 * last - 4] >= in_h:
+            last -= 1
+        q = 0
+        while width - q >= tile_rows(shape):
             _tile(
-                shape, inp, start + done * step_w * in_c, in_row, in_c, step_w * in_c,
-                w, k, filters, bias, out, place + done * out_pixel, out_pixel, taps, columns, lowest,
+                shape, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
+                at(o, q * out_pixel), out_pixel, columns, lowest,
             )  # fmt: skip
-            done += tile_rows(shape)
-        while width - done >= tile_rows(third):
+            q += tile_rows(shape)
+        while q < width and width >= tile_rows(half):
+            q = min(q, width - tile_rows(half))
             _tile(
-                third, inp, start + done * step_w * in_c, in_row, in_c, step_w * in_c,
-                w, k, filters, bias, out, place + done * out_pixel, out_pixel, taps, columns, lowest,
+                half, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
+                at(o, q * out_pixel), out_pixel, columns, lowest,
             )  # fmt: skip
-            done += tile_rows(third)
-        while done < width:
+            q += tile_rows(half)
+        while q < width:
             _tile(
-                single, inp, start + done * step_w * in_c, in_row, in_c, step_w * in_c,
-                w, k, filters, bias, out, place + done * out_pixel, out_pixel, taps, columns, lowest,
+                single, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
+                at(o, q * out_pixel), out_pixel, columns, lowest,
             )  # fmt: skip
-            done += 1
-
-
-@cpu_jit(inner=True)
-def _tile(
-    shape, inp, start, in_row, in_c, step, w, k, filters, bias, out, target, out_pixel, taps, columns, lowest
-):
-    """One tile: pixels x filters, all taps."""
-    sums = tile_row(shape, bias, k, columns)
-    for t in range(taps.shape[0]):
-        a = start + taps[t, 0] * in_row + taps[t, 1] * in_c
-        b = taps[t, 2] + k
-        for c in range(taps[t, 3]):
-            sums = outer_fma(sums, inp, a + c, step, w, b + c * filters, columns)
-    tile_store(tile_floor(sums, lowest), out, target, out_pixel, columns)
+            q += 1
 
 
 @cpu_jit(inner=True)
@@ -208,8 +211,8 @@ def _thread(
     """Every `threads`-th task: `rows` grid rows of one image, `column_block` pixels of each, all filters."""
     bands = (grid_rows + rows - 1) // rows
     blocks = (columns + column_block - 1) // column_block
-    wide = WIDE_VECTORS * lanes(w)
-    narrow = NARROW_VECTORS * lanes(w)
+    wide, middle, narrow = WIDE_VECTORS * lanes(w), MIDDLE_VECTORS * lanes(w), NARROW_VECTORS * lanes(w)
+    tap_count = taps.size // 4
     for task in range(thread, images * bands * blocks, threads):
         image, band, block = task // (bands * blocks), task // blocks % bands, task % blocks
         row0, column0 = band * rows, block * column_block
@@ -231,14 +234,23 @@ def _thread(
             end = k + filters // groups
             while end - k >= wide:
                 _block(
-                    tile_shape(WIDE_ROWS, WIDE_VECTORS, False), source, first, row_stride, in_c, step_h, step_w,
-                    w, k, filters, bias, out, target + k, out_row, out_pixel, taps, height, width, 0, lowest,
+                    tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
+                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
                 )  # fmt: skip
                 k += wide
+            while end - k >= middle:
+                _block(
+                    tile_shape(MIDDLE_ROWS, MIDDLE_VECTORS, False), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
+                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
+                )  # fmt: skip
+                k += middle
             while k < end:
                 _block(
-                    tile_shape(NARROW_ROWS, NARROW_VECTORS, True), source, first, row_stride, in_c, step_h, step_w,
-                    w, k, filters, bias, out, target + k, out_row, out_pixel, taps, height, width, end - k, lowest,
+                    tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
+                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    at(out, target + k), out_row, out_pixel, height, width, end - k, lowest,
                 )  # fmt: skip
                 k += narrow
 

@@ -7,6 +7,7 @@ numbers of images that a program spells out are changed with them.
 import re
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,15 @@ def rows_of(table):
     """(type, output shape, parameters) of each layer in a printed summary."""
     found = re.findall(r"\((\w+)\)\W+(\([\w, ]+\))\W+([\d,]+)", table)
     return [(kind, shape, int(count.replace(",", ""))) for kind, shape, count in found]
+
+
+def test_the_program_in_the_readme(capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    program = re.search(r"```python\n(import fastconv as keras\n.*?)```", readme, flags=re.DOTALL).group(1)
+    assert len(program.split("\n\n")[-1].splitlines()) <= 10
+    model = run(program)["model"]
+    assert model.count_params() == 320 + 13 * 13 * 32 * 10 + 10
+    capsys.readouterr()
 
 
 def test_seed_001():

@@ -7,7 +7,8 @@ import pytest
 
 import fastconv.random
 from fastconv import config
-from fastconv.utils import normalize, set_random_seed, to_categorical
+from fastconv.utils import clear_session, normalize, session, set_random_seed, to_categorical
+from fastconv.utils.files import atomic_write
 from fastconv.utils.optional import require
 
 
@@ -82,3 +83,34 @@ def test_a_missing_extra_is_named():
     assert require("json", extra="data").loads("1") == 1
     with pytest.raises(ImportError, match=r"no_such_module.*pip install 'fastconv\[plot\]'"):
         require("no_such_module", extra="plot")
+
+
+def test_clear_session_calls_what_was_registered(monkeypatch):
+    monkeypatch.setattr(session, "_resets", [])
+    calls = []
+    session.on_clear_session(lambda: calls.append("first"))
+    session.on_clear_session(lambda: calls.append("second"))
+    clear_session()
+    assert calls == ["first", "second"]
+
+
+def test_an_unfinished_file_leaves_the_old_one(tmp_path):
+    path = tmp_path / "kept.bin"
+    with atomic_write(path) as stream:
+        stream.write(b"first")
+        assert not path.exists()
+    with pytest.raises(RuntimeError, match="halfway"):
+        with atomic_write(path) as stream:
+            stream.write(b"sec")
+            raise RuntimeError("halfway")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_atomic_write_follows_a_link(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with atomic_write(link) as stream:
+        stream.write(b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"

@@ -1,5 +1,22 @@
 """Callbacks with Keras's names, arguments and rules."""
 
 from fastconv.callbacks.callback import Callback, CallbackList, History
+from fastconv.callbacks.csv_logger import CSVLogger
+from fastconv.callbacks.early_stopping import EarlyStopping
+from fastconv.callbacks.lambda_callback import LambdaCallback
+from fastconv.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from fastconv.callbacks.model_checkpoint import ModelCheckpoint
+from fastconv.callbacks.terminate_on_nan import TerminateOnNaN
 
-__all__ = ["Callback", "CallbackList", "History"]
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

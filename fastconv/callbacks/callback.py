@@ -20,7 +20,7 @@ class Callback:
     """
 
     model: Any = None
-    params: Logs | None = None
+    params: Any = None
 
     def set_params(self, params: Logs) -> None:
         self.params = params

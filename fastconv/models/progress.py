@@ -1,10 +1,9 @@
-"""What `fit`, `evaluate` and `predict` show while they run: a bar on a terminal, one line per epoch elsewhere.
+"""What `fit`, `evaluate` and `predict` show: a bar on a terminal, one line per epoch elsewhere.
 
     with CallbackList([*callbacks, ProgressBar()], model=model, verbose=verbose, epochs=5, steps=938) as run:
         run.on_train_begin() ...
 
-The bar lives inside one line that is rewritten at most ten times a second and ends as the same plain line
-that a pipe or a log file gets:
+The bar is one line, rewritten at most ten times a second. It ends as the line that a pipe or a log file gets:
 
     Epoch 3/5 - 12.3s - 13ms/step - loss: 0.0312 - accuracy: 0.9901 - val_loss: 0.0406
 """
@@ -39,12 +38,12 @@ class ProgressBar(Callback):
     """Shows a run as `params["verbose"]` says; silent while `fit` evaluates its validation data."""
 
     def __init__(self) -> None:
-        self._title = ""
         self._in_fit = False
+        self._title = ""
         self._verbose = 0
         self._steps: int | None = None
-        self._start = self._last_step = self._last_update = 0.0
         self._seen = 0
+        self._start = self._first_step = self._last_step = self._last_update = 0.0
         self._display: _Display | None = None
 
     def on_train_begin(self, logs=None):
@@ -95,37 +94,39 @@ class ProgressBar(Callback):
         self._verbose = resolve_verbose(self.params["verbose"])
         self._steps = self.params["steps"]
         self._seen = 0
-        self._start = self._last_step = self._last_update = time.perf_counter()
         if self._verbose == 1:
-            self._display = _NotebookLine() if _in_notebook() else _TerminalBar(title, self._steps)
+            make = _NotebookLine if _in_notebook() else _TerminalBar
+            self._display = make(title, self._steps)
+        self._start = self._first_step = self._last_step = self._last_update = time.perf_counter()
 
     def _step(self, batch: int, logs: dict[str, Any] | None) -> None:
         self._seen = batch + 1
         self._last_step = time.perf_counter()
+        if self._seen == 1:
+            self._first_step = self._last_step
         if self._display is not None and self._last_step - self._last_update >= _SECONDS_BETWEEN_UPDATES:
             self._last_update = self._last_step
-            self._display.update(self, logs or {})
+            pace = self._seconds_per_step()
+            words = [f"{format_seconds(pace)}/step"]
+            if self._steps is not None:
+                words.append(f"ETA {format_seconds(pace * (self._steps - self._seen))}")
+            self._display.update(self._seen, words + format_logs(logs or {}))
 
     def _end(self, logs: dict[str, Any] | None) -> None:
         self.release()
         if self._verbose:
             seconds = f"{time.perf_counter() - self._start:.1f}s"
-            print(" - ".join([self._title, seconds, self.pace, *format_logs(logs or {})]), flush=True)
+            pace = f"{format_seconds(self._seconds_per_step())}/step"
+            print(" - ".join([self._title, seconds, pace, *format_logs(logs or {})]), flush=True)
 
-    @property
-    def pace(self) -> str:
-        """The mean time of a batch so far, validation not counted: "13ms/step"."""
-        return f"{format_seconds((self._last_step - self._start) / max(self._seen, 1))}/step"
+    def _seconds_per_step(self) -> float:
+        """The mean so far, without validation and, if there is another step, without the first one.
 
-    @property
-    def line(self) -> str:
-        """Where the run stands: "Epoch 3/5 120/938 13ms/step"."""
-        return f"{self._title} {self._seen}/{self._steps or '?'} {self.pace}"
-
-    @property
-    def seen(self) -> int:
-        """Batches done."""
-        return self._seen
+        The first step of a process may have to compile kernels.
+        """
+        if self._seen > 1:
+            return (self._last_step - self._first_step) / (self._seen - 1)
+        return self._last_step - self._start
 
 
 def format_logs(logs: dict[str, Any]) -> list[str]:
@@ -134,7 +135,11 @@ def format_logs(logs: dict[str, Any]) -> list[str]:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration in the largest unit that leaves a whole number: "2s", "13ms", "850us"."""
+    """A duration in the largest unit that leaves a whole number: "1:02:03", "2:03", "3s", "13ms", "850us"."""
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
     if seconds >= 1:
         return f"{seconds:.0f}s"
     return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
@@ -143,60 +148,56 @@ def format_seconds(seconds: float) -> str:
 def _format_number(value: Any) -> str:
     if not isinstance(value, int | float) and getattr(value, "ndim", 1) != 0:
         return str(value)
-    return f"{value:.4f}" if value == 0 or not abs(value) < 1e-3 else f"{value:.4e}"
+    return f"{value:.4e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
 
 
 def _in_notebook() -> bool:
-    # The output stream of a Jupyter kernel; its class tells without importing anything.
+    # The output stream of a Jupyter kernel: its class tells without importing anything.
     return type(sys.stdout).__module__.startswith("ipykernel")
 
 
 class _Display(Protocol):
-    def update(self, bar: ProgressBar, logs: dict[str, Any]) -> None: ...
+    """Made from a title and the number of steps or None; leaves an empty line when closed."""
+
+    def update(self, seen: int, words: list[str]) -> None: ...
 
     def close(self) -> None: ...
 
 
 class _TerminalBar:
-    """A bar drawn by rich that disappears when closed."""
+    """A bar drawn by rich."""
 
     def __init__(self, title: str, steps: int | None) -> None:
         from rich import progress
 
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=20),
+            progress.BarColumn(bar_width=12),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[pace]}"),
-            progress.TimeRemainingColumn(compact=True),
-            progress.TextColumn("{task.fields[values]}", markup=False),
+            progress.TextColumn("{task.fields[words]}", markup=False),
             transient=True,
             auto_refresh=False,
         )
-        self._task = self._progress.add_task(title, total=steps, pace="", values="")
+        self._task = self._progress.add_task(title, total=steps, words="")
         self._progress.start()
 
-    def update(self, bar: ProgressBar, logs: dict[str, Any]) -> None:
-        self._progress.update(
-            self._task,
-            completed=bar.seen,
-            pace=bar.pace,
-            values=" ".join(format_logs(logs)),
-            refresh=True,
-        )
+    def update(self, seen: int, words: list[str]) -> None:
+        self._progress.update(self._task, completed=seen, words=" ".join(words), refresh=True)
 
     def close(self) -> None:
         self._progress.stop()
 
 
 class _NotebookLine:
-    """One line of text that is written over itself; a bar of widgets would need packages that may be missing."""
+    """A line of text written over itself: a bar of widgets would need packages that may be missing."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str, steps: int | None) -> None:
+        self._title = title
+        self._steps = "?" if steps is None else steps
         self._width = 0
 
-    def update(self, bar: ProgressBar, logs: dict[str, Any]) -> None:
-        self._write(" - ".join([bar.line, *format_logs(logs)]))
+    def update(self, seen: int, words: list[str]) -> None:
+        self._write(" - ".join([f"{self._title} {seen}/{self._steps}", *words]))
 
     def close(self) -> None:
         self._write("")

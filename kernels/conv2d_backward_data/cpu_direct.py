@@ -1,9 +1,10 @@
 """backward_data as direct convolutions of the gradient: the forward tiles on a transposed filter.
 
-With stride 1 the input's gradient is the convolution of gy with the filter turned by 180 degrees and its C and K exchanged.
-With a stride, input pixels that are equal modulo the stride use the same subset of the taps, so each of the
-stride_h * stride_w phases is such a convolution, and no product with a zero is computed. Threads and tiles as in forward
-(see cpu_taps.py). Limited by FLOPs; the transposed filter costs one pass over w.
+With stride 1 the input's gradient is the convolution of gy with the filter turned by 180 degrees and its C
+and K exchanged. With a stride, input pixels that are equal modulo the stride use the same subset of the
+taps, so each of the stride_h * stride_w phases is such a convolution, and no product with a zero is
+computed. Threads and tiles as in forward (see cpu_taps.py). Limited by FLOPs; the transposed filter costs
+one pass over w.
 """
 
 from __future__ import annotations

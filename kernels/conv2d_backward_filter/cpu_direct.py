@@ -1,10 +1,10 @@
 """backward_filter in register tiles: filter elements stay in registers while the pixels stream past.
 
-The forward tile turned round: rows are neighbouring elements (s, c) of one filter row, columns a block of filters, and each
-pixel adds the outer product of its inputs and its gradients. The images are split into chunks that depend on the problem
-alone; each chunk sums into a filter of its own, and the chunks are then added in order, so the thread count changes no bit.
-A thread computes the runs of filter rows of one chunk. Limited by FLOPs, with few channels by loads (rows + vectors of them
-for rows * vectors multiply-adds).
+The forward tile turned round: rows are neighbouring elements (s, c) of one filter row, columns a block of
+filters, and each pixel adds the outer product of its inputs and its gradients. The images are split into
+chunks that depend on the problem alone; each chunk sums into a filter of its own, and the chunks are then
+added in order, so the thread count changes no bit. A thread computes the runs of filter rows of one chunk.
+Limited by FLOPs, with few channels by loads (rows + vectors of them for rows * vectors multiply-adds).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import (
     NARROW,
     WIDE,
+    at,
     fewer_rows,
     lanes,
     outer_fma,
@@ -106,42 +107,47 @@ def cpu_direct(problem, x, gy, gw, gb, workspace):
 
 
 @cpu_jit(inner=True)
-def _tile(shape, x, a, in_row, step_h, step_w, gy, b, filters, P, Q, x_image, y_image, images, gw, target, columns):
-    """rows x filters of gw, summed over all pixels of `images` images."""
-    sums = tile_load(shape, gw, target, filters, columns)
+def _tile(shape, x, row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images, gw, columns):
+    """rows x filters of gw, summed over all pixels of `images` images. x, gy, gw point at the tile's first element."""
+    sums = tile_load(shape, gw, filters, columns)
     for image in range(images):
         for p in range(P):
-            pixel = a + image * x_image + p * step_h * in_row
-            gradient = b + image * y_image + p * Q * filters
+            a = at(x, image * x_image + p * step_h * row_stride)
+            b = at(gy, image * y_image + p * Q * filters)
             for q in range(Q):
-                sums = outer_fma(sums, x, pixel + q * step_w, 1, gy, gradient + q * filters, columns)
-    tile_store(sums, gw, target, filters, columns)
+                sums = outer_fma(sums, at(a, q * step_w), 1, at(b, q * filters), columns)
+    tile_store(sums, gw, filters, columns)
 
 
 @cpu_jit(inner=True)
-def _rows(shape, x, a, in_row, step_h, step_w, gy, b, filters, P, Q, x_image, y_image, images, gw, target, count, columns):
-    """`count` rows of gw: full tiles, then a third of their rows, then single rows."""
-    third = fewer_rows(shape, 3)
-    single = fewer_rows(shape, 12)
-    done = 0
-    while count - done >= tile_rows(shape):
+def _rows(shape, x, row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images, gw, count, columns):
+    """`count` rows of gw: full tiles, then tiles of half and a quarter of their rows, then single rows."""
+    half, quarter, single = fewer_rows(shape, 2), fewer_rows(shape, 4), fewer_rows(shape, 12)
+    i = 0
+    while count - i >= tile_rows(shape):
         _tile(
-            shape, x, a + done, in_row, step_h, step_w, gy, b, filters, P, Q, x_image, y_image, images,
-            gw, target + done * filters, columns,
+            shape, at(x, i), row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images,
+            at(gw, i * filters), columns,
         )  # fmt: skip
-        done += tile_rows(shape)
-    while count - done >= tile_rows(third):
+        i += tile_rows(shape)
+    while count - i >= tile_rows(half):
         _tile(
-            third, x, a + done, in_row, step_h, step_w, gy, b, filters, P, Q, x_image, y_image, images,
-            gw, target + done * filters, columns,
+            half, at(x, i), row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images,
+            at(gw, i * filters), columns,
         )  # fmt: skip
-        done += tile_rows(third)
-    while done < count:
+        i += tile_rows(half)
+    while count - i >= tile_rows(quarter):
         _tile(
-            single, x, a + done, in_row, step_h, step_w, gy, b, filters, P, Q, x_image, y_image, images,
-            gw, target + done * filters, columns,
+            quarter, at(x, i), row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images,
+            at(gw, i * filters), columns,
         )  # fmt: skip
-        done += 1
+        i += tile_rows(quarter)
+    while i < count:
+        _tile(
+            single, at(x, i), row_stride, step_h, step_w, x_image, gy, y_image, filters, P, Q, images,
+            at(gw, i * filters), columns,
+        )  # fmt: skip
+        i += 1
 
 
 @cpu_jit(inner=True)
@@ -197,16 +203,16 @@ def _thread(
                 k, last = runs[i, 5], runs[i, 5] + runs[i, 6]
                 while last - k >= wide:
                     _rows(
-                        tile_shape(WIDE_ROWS, WIDE_VECTORS, False), source, a, row, stride_h, stride_w * C,
-                        gy, first * P * Q * K + k, K, P, Q, image, P * Q * K, images,
-                        partial, base + runs[i, 4] + k, runs[i, 3], 0,
+                        tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, a), row, stride_h, stride_w * C, image,
+                        at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
+                        at(partial, base + runs[i, 4] + k), runs[i, 3], 0,
                     )  # fmt: skip
                     k += wide
                 while k < last:
                     _rows(
-                        tile_shape(NARROW_ROWS, NARROW_VECTORS, True), source, a, row, stride_h, stride_w * C,
-                        gy, first * P * Q * K + k, K, P, Q, image, P * Q * K, images,
-                        partial, base + runs[i, 4] + k, runs[i, 3], last - k,
+                        tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, a), row, stride_h, stride_w * C, image,
+                        at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
+                        at(partial, base + runs[i, 4] + k), runs[i, 3], last - k,
                     )  # fmt: skip
                     k += narrow
 

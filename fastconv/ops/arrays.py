@@ -1,0 +1,89 @@
+"""What the ops do to the arrays they are given: dtype, layout, and where the result goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import config
+
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
+
+def as_arrays(**arguments: Any) -> list[np.ndarray]:
+    """The arguments as C-contiguous arrays of one dtype, float32 or float64: the widest floating dtype among them.
+
+    Raises:
+        TypeError: an argument is complex, text or anything else that is no real number.
+    """
+    arrays = {name: _to_numpy(value) for name, value in arguments.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must hold real numbers; received dtype {array.dtype}.")
+    floats = [array.dtype for array in arrays.values() if array.dtype in FLOATS]
+    dtype = np.result_type(*floats) if floats else np.dtype(config.floatx())
+    return [np.ascontiguousarray(array, dtype) for array in arrays.values()]
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    return np.asarray(value)
+
+
+def resolve_data_format(data_format: str | None) -> str:
+    """`data_format`, or the configured one for None.
+
+    Raises:
+        ValueError: neither "channels_last" nor "channels_first".
+    """
+    chosen = config.image_data_format() if data_format is None else data_format
+    if chosen not in ("channels_last", "channels_first"):
+        raise ValueError(f'data_format must be "channels_last" or "channels_first"; received {data_format!r}.')
+    return chosen
+
+
+def to_nhwc(array: np.ndarray, name: str, data_format: str) -> np.ndarray:
+    """An image batch as C-contiguous (N, H, W, C); a copy only if it does not lie so already.
+
+    Raises:
+        ValueError: it has not four dimensions.
+    """
+    if array.ndim != 4:
+        letters = "(N, H, W, C)" if data_format == "channels_last" else "(N, C, H, W)"
+        raise ValueError(f"{name} must have four dimensions {letters}; received shape {array.shape}.")
+    return array if data_format == "channels_last" else np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+
+
+class Result:
+    """Where an op's result goes: `array` is what the kernel writes, `finish()` what the caller gets."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, data_format: str, out: np.ndarray | None) -> None:
+        """`shape` is channels-last; with "channels_first" the caller gets the axes (0, 3, 1, 2) of it.
+
+        Raises:
+            ValueError, TypeError: `out` is no writable array of the result's shape and dtype.
+        """
+        self._first = data_format == "channels_first"
+        self._out = out
+        if out is not None:
+            expected = tuple(shape[i] for i in (0, 3, 1, 2)) if self._first else shape
+            if not isinstance(out, np.ndarray):
+                raise TypeError(f"out must be a NumPy array; received {type(out).__name__}.")
+            if out.shape != expected or out.dtype != dtype or not out.flags.writeable:
+                raise ValueError(
+                    f"out must be a writable array of shape {expected} and dtype {np.dtype(dtype)}; received shape "
+                    f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}."
+                )
+        view = None if out is None else out.transpose(0, 2, 3, 1) if self._first else out
+        self.array = view if view is not None and view.flags.c_contiguous else np.empty(shape, dtype)
+
+    def finish(self) -> np.ndarray:
+        """The result in the caller's layout, in `out` if one was given."""
+        result = self.array.transpose(0, 3, 1, 2) if self._first else self.array
+        if self._out is None:
+            return result
+        if not np.shares_memory(result, self._out):
+            self._out[...] = result
+        return self._out

@@ -1,0 +1,109 @@
+"""What the direct pooling kernels do with a window: clip it to the image, combine its pixels in registers.
+
+A pixel's channels lie side by side, so a tile of one row (see cpu_simd.py) holds a block of one pixel's channels, and
+tiles of a window's pixels are combined element by element.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_simd import Tile, _lanes, _splat
+
+BLOCK_VECTORS = 2  # of a block of channels; what is left over goes through masked blocks of one vector
+
+
+@cpu_jit(inner=True)
+def inside(first, taps, dilation, size):
+    """(low, high): of the taps at first, first + dilation, .. those from low to high - 1 lie in 0 .. size - 1."""
+    low = max(0, (dilation - 1 - first) // dilation)
+    high = min(taps, (size - first + dilation - 1) // dilation)
+    return low, high
+
+
+def bands(problem):
+    """Bands of output rows that a backward kernel can give to different threads: no input row belongs to two."""
+    return problem.P if problem.stride_h >= (problem.R - 1) * problem.dilation_h + 1 else 1
+
+
+@cpu_jit(inner=True)
+def clear_band(gx, n, band, bands, H, row, P, stride_h, pad_top):
+    """Zero the band's input rows, `row` elements each, of image n; those between two bands belong to the upper one."""
+    begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
+    end = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top)) if band < bands - 1 else H
+    for i in range((n * H + begin) * row, (n * H + end) * row):
+        gx[i] = 0
+
+
+@intrinsic
+def tile_zero(typingctx, shape, place):
+    """A tile of zeros of the element type at `place`."""
+    tile = Tile(shape, place.dtype)
+    return tile(shape, place), lambda context, builder, signature, args: ir.Constant(
+        context.get_value_type(tile), None
+    )
+
+
+@intrinsic
+def tile_max(typingctx, best, other):
+    """The larger of the two; NaN if one of them is."""
+
+    def choose(b, x, y):
+        return b.select(b.or_(b.fcmp_ordered(">", y, x), b.fcmp_unordered("uno", y, y)), y, x)
+
+    return best(best, other), _elementwise(choose)
+
+
+@intrinsic
+def tile_add(typingctx, total, other):
+    """The sum."""
+    return total(total, other), _elementwise(lambda b, x, y: b.fadd(x, y))
+
+
+@intrinsic
+def tile_divide(typingctx, tile, divisor):
+    """The quotient by a scalar."""
+
+    def codegen(context, builder, signature, args):
+        number = context.cast(builder, args[1], divisor, tile.dtype)
+        everywhere = _splat(builder, number, _lanes(tile.dtype))
+        divide = _elementwise(lambda b, x: b.fdiv(x, everywhere))
+        return divide(context, builder, signature, args[:1])
+
+    return tile(tile, divisor), codegen
+
+
+@intrinsic
+def tile_where_max(typingctx, gradient, value, best):
+    """`gradient` where a pixel's `value` is its window's maximum `best`, 0 elsewhere."""
+    return gradient(gradient, value, best), _elementwise(
+        lambda b, g, x, y: b.select(_is_max(b, x, y), g, ir.Constant(g.type, None))
+    )
+
+
+@intrinsic
+def tile_unless_max(typingctx, gradient, value, best):
+    """`gradient` where a pixel's `value` is not its window's maximum `best`, 0 elsewhere."""
+    return gradient(gradient, value, best), _elementwise(
+        lambda b, g, x, y: b.select(_is_max(b, x, y), ir.Constant(g.type, None), g)
+    )
+
+
+def _is_max(builder, value, best):
+    """The maximum is NaN if any value is, and then the NaNs are what equals it."""
+    return builder.or_(builder.fcmp_ordered("==", value, best), builder.fcmp_unordered("uno", value, value))
+
+
+def _elementwise(combine):
+    """Code that makes a tile from tiles of its shape, vector by vector."""
+
+    def codegen(context, builder, signature, args):
+        result = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
+        for i in range(result.type.count):
+            vectors = [builder.extract_value(tile, i) for tile in args]
+            result = builder.insert_value(result, combine(builder, *vectors), i)
+        return result
+
+    return codegen

@@ -1,0 +1,62 @@
+"""im2col by runs: the S neighbours of a window's row are one copy.
+
+Differs from cpu_naive: no test for the border inside the innermost loop; each row of a window is zeros, then one run of
+pixels (one copy of S*C elements where the dilation is 1), then zeros. A thread fills every threads-th row of outputs.
+Limited by bytes: col is R*S/(stride_h*stride_w) times x and is written once.
+"""
+
+from __future__ import annotations
+
+from numba import get_num_threads
+
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.registry import kernel
+
+
+@kernel(limited_by="bytes: writing col")
+def cpu_rows(problem, x, col, workspace):
+    p = problem
+    _run(
+        x.reshape(-1), col.reshape(-1), get_num_threads(), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
+        p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,
+    )  # fmt: skip
+
+
+@cpu_jit(inner=True)
+def _thread(
+    thread, x, col, threads, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+):  # fmt: skip
+    for task in range(thread, N * P, threads):
+        n, p = task // P, task % P
+        for q in range(Q):
+            first_w = q * stride_w - pad_left
+            for r in range(R):
+                h = p * stride_h - pad_top + r * dilation_h
+                target = ((task * Q + q) * R + r) * S * C
+                # Taps before `low` lie left of the image, those from `high` on right of it.
+                low = min(S, max(0, (-first_w + dilation_w - 1) // dilation_w)) if 0 <= h < H else S
+                high = max(low, min(S, (W - first_w + dilation_w - 1) // dilation_w))
+                for j in range(low * C):
+                    col[target + j] = 0
+                source = ((n * H + h) * W + first_w) * C
+                if dilation_w == 1:
+                    for j in range(low * C, high * C):
+                        col[target + j] = x[source + j]
+                else:
+                    for s in range(low, high):
+                        for c in range(C):
+                            col[target + s * C + c] = x[source + s * dilation_w * C + c]
+                for j in range(high * C, S * C):
+                    col[target + j] = 0
+
+
+@cpu_jit
+def _run(
+    x, col, threads, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+):  # fmt: skip
+    parallel_for(
+        _thread,
+        threads,
+        (x, col, threads, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left),
+    )

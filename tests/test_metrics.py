@@ -1,0 +1,191 @@
+"""Metrics: values by hand over several batches, weights, names, the meaning of "accuracy"."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastconv import losses, metrics
+
+PROBABILITIES = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.25, 0.35, 0.4]])
+LABELS = np.array([1, 2, 2, 0])
+
+
+def test_mean_over_batches():
+    mean = metrics.Mean(name="loss")
+    assert mean.result() == 0
+    mean.update_state(4.0)
+    mean.update_state([1.0, 2.0, 6.0])
+    assert mean.result() == 13 / 4
+    mean.update_state(2.5, sample_weight=4)
+    assert mean.result() == 23 / 8
+    mean.reset_state()
+    assert mean.result() == 0
+    assert isinstance(mean([1.0, 2.0]), float)
+    assert mean.name == "loss"
+
+
+def test_mean_averages_further_axes_per_sample():
+    values = np.arange(12.0).reshape(2, 3, 2)
+    assert metrics.Mean()(values) == 5.5
+    # Per sample 2.5 and 8.5.
+    assert metrics.Mean()(values, [1, 3]) == pytest.approx((2.5 + 3 * 8.5) / 4, rel=1e-14)
+    weights = np.array([[1.0, 0, 0], [0, 0, 2]])
+    # Per row 0.5 (weight 1) and 10.5 (weight 2); both sums are thirds of these.
+    assert metrics.Mean()(values, weights) == pytest.approx((0.5 + 21) / 3, rel=1e-14)
+
+
+def test_mean_of_nan():
+    assert math.isnan(metrics.Mean()([1.0, np.nan]))
+
+
+def test_accuracies_by_hand():
+    one_hot = np.eye(3)[LABELS]
+    assert metrics.SparseCategoricalAccuracy()(LABELS, PROBABILITIES) == 0.5
+    assert metrics.SparseCategoricalAccuracy()(LABELS[:, None], PROBABILITIES) == 0.5
+    assert metrics.CategoricalAccuracy()(one_hot, PROBABILITIES) == 0.5
+    assert metrics.SparseTopKCategoricalAccuracy(k=2)(LABELS, PROBABILITIES) == 0.75
+    assert metrics.TopKCategoricalAccuracy(k=2)(one_hot, PROBABILITIES) == 0.75
+    assert metrics.SparseTopKCategoricalAccuracy(k=1)(LABELS, PROBABILITIES) == 0.5
+    assert metrics.TopKCategoricalAccuracy()(one_hot, PROBABILITIES) == 1
+    assert metrics.BinaryAccuracy()([[1], [0], [1], [0]], [[0.9], [0.5], [0.4], [0.1]]) == 0.75
+    assert metrics.BinaryAccuracy(threshold=0.3)([1, 0, 1, 0], [[0.9], [0.5], [0.4], [0.1]]) == 0.75
+    assert metrics.Accuracy()([1, 2, 3], [[1], [0], [3]]) == pytest.approx(2 / 3)
+
+
+def test_weighted_accuracy_over_batches():
+    metric = metrics.SparseCategoricalAccuracy()
+    metric.update_state(LABELS[:3], PROBABILITIES[:3], sample_weight=[3, 1, 0])
+    metric.update_state(LABELS[3:], PROBABILITIES[3:], sample_weight=[4])
+    assert metric.result() == 3 / 8
+
+
+def test_nan_predictions_are_wrong():
+    nan = np.full((2, 3), np.nan)
+    assert metrics.SparseTopKCategoricalAccuracy(k=3)([0, 1], nan) == 0
+    assert metrics.BinaryAccuracy()([1, 1], nan[:, 0]) == 0
+    assert math.isnan(metrics.MeanSquaredError()(np.zeros((2, 3)), nan))
+
+
+def test_errors_by_hand():
+    y_true, y_pred = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 2.0], [1.0, 4.0]])
+    assert metrics.MeanSquaredError()(y_true, y_pred) == 3.5
+    assert metrics.RootMeanSquaredError()(y_true, y_pred) == pytest.approx(math.sqrt(3.5), rel=1e-14)
+    assert metrics.MeanAbsoluteError()(y_true, y_pred) == 1.5
+    rmse = metrics.RootMeanSquaredError()
+    rmse.update_state(np.zeros(3), np.ones(3))
+    rmse.update_state(np.zeros(1), np.full(1, 3.0))
+    assert rmse.result() == pytest.approx(math.sqrt(3), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", sorted(losses.NAMES))
+def test_every_loss_is_a_metric(name):
+    metric = metrics.get(name)
+    rng = np.random.default_rng(2)
+    y_pred = rng.uniform(0.1, 0.9, (5, 3))
+    y_true = rng.integers(0, 3, 5) if "parse" in name else rng.integers(0, 2, (5, 3)).astype(float)
+    metric.update_state(y_true[:2], y_pred[:2])
+    metric.update_state(y_true[2:], y_pred[2:])
+    sign = -1 if metric.name == "cosine_similarity" else 1  # As in Keras, the loss is minus the metric.
+    assert metric.result() == pytest.approx(sign * losses.get(name)(y_true, y_pred), rel=1e-12)
+
+
+def test_own_function():
+    def error_share(y_true, y_pred):
+        return np.abs(y_true - y_pred) / np.abs(y_true)
+
+    metric = metrics.get(error_share)
+    assert metric.name == "error_share"
+    assert metric([1.0, 2.0], [2.0, 3.0]) == 0.75
+    assert metrics.MeanMetricWrapper(error_share, name="share").name == "share"
+    assert metrics.MeanMetricWrapper(lambda t, p, power: (p - t) ** power, power=3)([0, 0], [1, 2]) == 4.5
+
+
+def test_get():
+    assert metrics.get(None) is None
+    mean = metrics.Mean()
+    assert metrics.get(mean) is mean
+    assert isinstance(metrics.get(metrics.BinaryAccuracy), metrics.BinaryAccuracy)
+    assert metrics.get(losses.Huber()).name == "huber_loss"
+    assert metrics.get(losses.mean_squared_error).name == "mean_squared_error"
+    with pytest.raises(ValueError, match="Unknown metric 'accurate'. Known: .*accuracy.*huber"):
+        metrics.get("accurate")
+    with pytest.raises(TypeError, match="3 cannot serve as metric"):
+        metrics.get(3)
+
+
+@pytest.mark.parametrize(
+    ("true_shape", "pred_shape", "kind"),
+    [
+        ((8, 1), (8, 1), "Binary"),
+        ((8,), (8, 1), "Binary"),
+        ((8,), (8, 10), "SparseCategorical"),
+        ((8, 1), (8, 10), "SparseCategorical"),
+        ((8, 28, 28), (8, 28, 28, 10), "SparseCategorical"),
+        ((None, 10), (None, 10), "Categorical"),
+    ],
+)
+def test_resolve_by_shapes(true_shape, pred_shape, kind):
+    for name in ("accuracy", "acc", "Accuracy"):
+        metric = metrics.resolve(name, true_shape, pred_shape)
+        assert type(metric).__name__ == f"{kind}Accuracy"
+        assert metric.name == name
+    for name in ("crossentropy", "ce"):
+        metric = metrics.resolve(name, true_shape, pred_shape)
+        assert type(metric).__name__ == f"{kind}Crossentropy"
+        assert metric.name == name
+
+
+def test_resolve_keeps_the_users_name():
+    assert metrics.resolve("mse", (8, 2), (8, 2)).name == "mse"
+    own = metrics.SparseCategoricalAccuracy(name="own")
+    assert metrics.resolve(own, (8,), (8, 2)) is own
+    assert own.name == "own"
+
+
+@pytest.mark.parametrize(
+    ("metric", "y_true", "message"),
+    [
+        (metrics.SparseCategoricalAccuracy(), np.zeros(3), r"\(3,\).*\(4, 3\)"),
+        (metrics.CategoricalAccuracy(), LABELS, r"\(4,\).*\(4, 3\).*sparse"),
+        (metrics.BinaryAccuracy(), np.zeros((4, 2)), r"\(4, 2\) does not fit y_pred of shape \(4, 3\)"),
+        (metrics.MeanSquaredError(), np.zeros((4, 2)), r"\(4, 2\) does not fit"),
+    ],
+)
+def test_bad_shapes(metric, y_true, message):
+    with pytest.raises(ValueError, match=message):
+        metric.update_state(y_true, PROBABILITIES)
+    assert metric.result() == 0
+
+
+def test_bad_weights_and_options():
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(3,\)"):
+        metrics.Mean()([1.0, 2.0], [1, 2, 3])
+    with pytest.raises(TypeError, match="logits"):
+        metrics.CategoricalCrossentropy(logits=True)
+
+
+@pytest.mark.parametrize(
+    "cls", {type(metrics.get(name)) for name in metrics._TABLE}, ids=lambda cls: cls.__name__
+)
+def test_serialization(cls):
+    metric = cls(name="own")
+    config = metrics.serialize(metric)
+    assert config["module"] == "keras.metrics"
+    assert config["config"]["dtype"] == "float32"
+    again = metrics.deserialize(config)
+    assert type(again) is cls
+    assert again.name == "own"
+    assert metrics.serialize(again) == config
+
+
+def test_options_survive_serialization():
+    metric = metrics.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    again = metrics.deserialize(metrics.serialize(metric))
+    logits = np.array([[0.0, 2.0]])
+    assert (
+        again([[0, 1]], logits)
+        == metric([[0, 1]], logits)
+        != metrics.CategoricalCrossentropy()([[0, 1]], logits)
+    )
+    assert metrics.deserialize(metrics.serialize(metrics.TopKCategoricalAccuracy(k=3))).get_config()["k"] == 3
