@@ -46,9 +46,7 @@ class Activation(Configurable):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         # A Keras file may hold an activation layer here, whose config has these keys besides.
-        return cls(
-            **{key: value for key, value in config.items() if key not in ("name", "dtype", "trainable")}
-        )
+        return cls(**{key: value for key, value in config.items() if key not in ("name", "dtype", "trainable")})
 
 
 def _write(out: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -83,9 +81,7 @@ class ReLU(Activation):
     name = "relu"
     config_keys: tuple[str, ...] = ("negative_slope", "max_value", "threshold")
 
-    def __init__(
-        self, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
-    ) -> None:
+    def __init__(self, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> None:
         _non_negative("negative_slope", negative_slope)
         _non_negative("max_value", max_value)
         _non_negative("threshold", threshold)
@@ -395,9 +391,7 @@ gelu = GELU()
 mish = Mish()
 
 _DEFAULTS: dict[str, Activation] = {
-    activation.name: activation
-    for activation in list(globals().values())
-    if isinstance(activation, Activation)
+    activation.name: activation for activation in list(globals().values()) if isinstance(activation, Activation)
 }
 _NAMES = {**_DEFAULTS, "swish": silu, "hard_swish": hard_silu}
 # keras.layers, because there Keras finds activations that have parameters.

@@ -73,9 +73,7 @@ class RandomInitializer(Initializer):
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0
-        ):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
             raise ValueError(f"seed must be a non-negative integer or None, not {seed!r}.")
         self.seed = None if seed is None else int(seed)
 
@@ -156,8 +154,7 @@ class VarianceScaling(RandomInitializer):
         distribution = "truncated_normal" if distribution == "normal" else distribution
         if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
             raise ValueError(
-                'distribution must be "truncated_normal", "untruncated_normal" or "uniform", '
-                f"not {distribution!r}."
+                f'distribution must be "truncated_normal", "untruncated_normal" or "uniform", not {distribution!r}.'
             )
         if (input_axes is None) != (output_axes is None):
             raise ValueError(f"input_axes={input_axes} and output_axes={output_axes} must be given together.")
@@ -355,9 +352,7 @@ class _FromArray:
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
         if tuple(shape) != self.values.shape:
-            raise ValueError(
-                f"An initial array of shape {self.values.shape} cannot fill shape {tuple(shape)}."
-            )
+            raise ValueError(f"An initial array of shape {self.values.shape} cannot fill shape {tuple(shape)}.")
         return self.values.astype(dtype or config.floatx())
 
 

@@ -65,9 +65,7 @@ class Loss(Configurable):
         elif y_true.ndim == 1 and y_pred_view.ndim == 2:
             y_true = y_true[:, None]
         if y_true.shape != y_pred_view.shape:
-            raise ValueError(
-                f"{self.name}: y_true of shape {given} does not fit y_pred of shape {y_pred.shape}."
-            )
+            raise ValueError(f"{self.name}: y_true of shape {given} does not fit y_pred of shape {y_pred.shape}.")
         return y_true, y_pred_view
 
     def view(self, array: np.ndarray, y_true_ndim: int) -> np.ndarray:
@@ -176,6 +174,4 @@ def fit_weights(sample_weight: Any, shape: Sequence[int]) -> np.ndarray:
         return np.broadcast_to(weights, shape)
     except ValueError:
         given = np.shape(sample_weight)
-        raise ValueError(
-            f"sample_weight of shape {given} does not fit losses of shape {tuple(shape)}."
-        ) from None
+        raise ValueError(f"sample_weight of shape {given} does not fit losses of shape {tuple(shape)}.") from None

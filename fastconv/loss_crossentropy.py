@@ -130,9 +130,7 @@ class SparseCategoricalCrossentropy(Loss):
         y_true = y_true if mask is None else np.where(mask, y_true, 0)
         labels = y_true.astype(np.int64)
         if y_true.dtype.kind not in "iub" and not np.array_equal(labels, y_true):
-            raise ValueError(
-                f"{self.name}: y_true must hold whole class numbers, not {y_true.dtype} fractions."
-            )
+            raise ValueError(f"{self.name}: y_true must hold whole class numbers, not {y_true.dtype} fractions.")
         if labels.size and not (0 <= labels.min() and labels.max() < classes):
             raise ValueError(
                 f"{self.name}: y_true must hold class numbers from 0 to {classes - 1}, one for each of the "

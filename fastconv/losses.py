@@ -200,9 +200,7 @@ class LossFunction:
 
 binary_crossentropy = LossFunction(BinaryCrossentropy, "binary_crossentropy")
 categorical_crossentropy = LossFunction(CategoricalCrossentropy, "categorical_crossentropy")
-sparse_categorical_crossentropy = LossFunction(
-    SparseCategoricalCrossentropy, "sparse_categorical_crossentropy"
-)
+sparse_categorical_crossentropy = LossFunction(SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
 mean_squared_error = LossFunction(MeanSquaredError, "mean_squared_error")
 mean_absolute_error = LossFunction(MeanAbsoluteError, "mean_absolute_error")
 huber = LossFunction(Huber, "huber")
@@ -258,9 +256,7 @@ def get(identifier: Any) -> Loss | None:
         return get(identifier.get("config"))
     if isinstance(identifier, LossFunction):
         return identifier.loss_class(name=identifier.__name__)
-    loss = (
-        _TABLE.find(identifier)(name=identifier) if isinstance(identifier, str) else _TABLE.make(identifier)
-    )
+    loss = _TABLE.find(identifier)(name=identifier) if isinstance(identifier, str) else _TABLE.make(identifier)
     if not isinstance(loss, Loss):
         raise _TABLE.refuse(
             identifier,
@@ -270,9 +266,7 @@ def get(identifier: Any) -> Loss | None:
     return loss
 
 
-def resolve(
-    identifier: Any, y_true_shape: Sequence[int | None], y_pred_shape: Sequence[int | None]
-) -> Loss | None:
+def resolve(identifier: Any, y_true_shape: Sequence[int | None], y_pred_shape: Sequence[int | None]) -> Loss | None:
     """As `get`, and "crossentropy" or "ce" mean the kind that fits the shapes."""
     if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
         return get(f"{target_kind(y_true_shape, y_pred_shape)}_crossentropy")

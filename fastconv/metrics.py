@@ -85,9 +85,7 @@ def _per_sample(values: np.ndarray) -> np.ndarray:
 class MeanMetricWrapper(Mean):
     """The mean of `fn(y_true, y_pred, **options)`, a value or more per sample; its name is the function's."""
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **options: Any
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", None), dtype)
         self._fn = fn
         self._options = options
@@ -378,9 +376,7 @@ _ACCURACIES: dict[str, type[Metric]] = {
 }
 
 
-def resolve(
-    identifier: Any, y_true_shape: Sequence[int | None], y_pred_shape: Sequence[int | None]
-) -> Metric | None:
+def resolve(identifier: Any, y_true_shape: Sequence[int | None], y_pred_shape: Sequence[int | None]) -> Metric | None:
     """As `get`; "accuracy", "acc", "crossentropy" and "ce" mean the kind that fits the shapes of a batch.
 
     A metric given by name is reported under that very name.

@@ -72,9 +72,7 @@ class Optimizer(Configurable):
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {key: value for key, value in clips.items() if value is not None}
         if len(given) > 1 or any(not value > 0 for value in given.values()):
-            raise ValueError(
-                f"Of clipnorm, clipvalue and global_clipnorm one may be given, positive; not {given}."
-            )
+            raise ValueError(f"Of clipnorm, clipvalue and global_clipnorm one may be given, positive; not {given}.")
         self.name = name or snake_case(type(self).__name__)
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
@@ -118,9 +116,7 @@ class Optimizer(Configurable):
         rate = [self._learning_rate] if self._schedule is None else []
         return [self._iterations, *rate, *self._slots]
 
-    def exclude_from_weight_decay(
-        self, var_list: Iterable[Variable] = (), var_names: Iterable[str] = ()
-    ) -> None:
+    def exclude_from_weight_decay(self, var_list: Iterable[Variable] = (), var_names: Iterable[str] = ()) -> None:
         """Keep variables, or those whose path contains one of the names, from weight decay.
 
         Raises:
@@ -221,9 +217,7 @@ class Optimizer(Configurable):
         return cls(**config)
 
     def _decays(self, variable: Variable) -> bool:
-        excluded = id(variable) in self._excluded or any(
-            name in variable.path for name in self._excluded_names
-        )
+        excluded = id(variable) in self._excluded or any(name in variable.path for name in self._excluded_names)
         return self.weight_decay is not None and not excluded
 
     def _check(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> None:
@@ -234,9 +228,7 @@ class Optimizer(Configurable):
                 raise ValueError(f"{self.name} was built for other variables than {variable.path}.")
             if np.shape(gradient) != variable.shape:
                 got = "None" if gradient is None else f"shape {np.shape(gradient)}"
-                raise ValueError(
-                    f"The gradient of {variable.path} must have shape {variable.shape}, not {got}."
-                )
+                raise ValueError(f"The gradient of {variable.path} must have shape {variable.shape}, not {got}.")
 
     def _global_scale(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> float:
         if self.global_clipnorm is None:
@@ -267,9 +259,7 @@ def _check_others(optimizer: str, others: dict[str, Any]) -> None:
         if key not in _UNSUPPORTED:
             raise ValueError(f"{optimizer} does not know the argument {key}={value!r}.")
         if value != _UNSUPPORTED[key] and key != "ema_momentum":
-            raise ValueError(
-                f"{optimizer}: {key}={value!r} is not supported; it must be {_UNSUPPORTED[key]}."
-            )
+            raise ValueError(f"{optimizer}: {key}={value!r} is not supported; it must be {_UNSUPPORTED[key]}.")
 
 
 def _is_rate(value: Any) -> bool:

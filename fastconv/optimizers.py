@@ -170,9 +170,7 @@ class AdamW(Adam):
     ) -> None:
         if weight_decay is None:
             raise ValueError("weight_decay of AdamW must be a number, not None.")
-        super().__init__(
-            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options
-        )
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options)
 
 
 class Adagrad(Optimizer):

@@ -97,9 +97,7 @@ class OrthogonalRegularizer(Regularizer):
         x = as_float(x)
         rows = x if self.mode == "rows" else x.T
         if x.ndim != 2 or len(rows) < 2:
-            raise ValueError(
-                f"OrthogonalRegularizer needs a matrix with two {self.mode} or more, not {x.shape}."
-            )
+            raise ValueError(f"OrthogonalRegularizer needs a matrix with two {self.mode} or more, not {x.shape}.")
         norm = np.maximum(np.sqrt(np.square(rows).sum(axis=1, keepdims=True)), config.epsilon())
         return norm, rows / norm, len(rows) * (len(rows) - 1) / 2
 

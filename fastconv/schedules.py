@@ -53,13 +53,9 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     config_keys = ("boundaries", "values", "name")
 
-    def __init__(
-        self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant"
-    ) -> None:
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if len(values) != len(boundaries) + 1:
-            raise ValueError(
-                f"values must be one more than boundaries, not {len(values)} for {len(boundaries)}."
-            )
+            raise ValueError(f"values must be one more than boundaries, not {len(values)} for {len(boundaries)}.")
         if list(boundaries) != sorted(boundaries):
             raise ValueError(f"boundaries must grow, not be {boundaries!r}.")
         self.boundaries = boundaries

@@ -5,8 +5,8 @@ README.md beside this file has the grammar of the names, the letters and the con
 
 if __name__ != "fastconv.kernels":
     raise ImportError(
-        f"this folder was imported as {__name__!r}, which would make a second registry: import fastconv.kernels instead "
-        "(pip install -e . makes it importable)."
+        f"this folder was imported as {__name__!r}, which would make a second registry: "
+        "import fastconv.kernels instead (pip install -e . makes it importable)."
     )
 
 from fastconv.kernels.problem import Conv2DProblem, Pool2DProblem

@@ -2,7 +2,7 @@
 
 Compiled code is kept in the user's cache folder, never beside the sources: a package folder with cache files in it
 survives `pip uninstall` and shadows a later install. Numba's cache looks only at the file of the function it keeps, so
-the folder's name carries a hash of all the kernels' sources: a change in a helper makes everything compile anew.
+the folder's name carries a hash of the files beside this one, whose functions become part of the kernels'.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numba.core import config
 def cache_folder() -> Path:
     """Where compiled kernels are kept: $NUMBA_CACHE_DIR, else the user's cache folder."""
     sources = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    for file in sorted(Path(__file__).parent.glob("cpu_*.py")):
         sources.update(file.read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(config.CACHE_DIR or home / "fastconv" / "numba") / sources.hexdigest()[:16]
@@ -33,8 +33,8 @@ def cpu_jit(function: Callable[..., Any] | None = None, *, parallel: bool = Fals
 
     No other relaxation of floating point is allowed: NaN, infinity and the order of sums are kept.
 
-    parallel: `prange` loops run on all threads. inner: only compiled functions call it; it is kept as a part of theirs, not
-    by itself.
+    parallel: `prange` loops run on all threads. inner: only compiled functions call it; it is kept as a part of
+    theirs, not by itself.
     """
     if function is None:
         return functools.partial(cpu_jit, parallel=parallel, inner=inner)

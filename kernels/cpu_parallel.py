@@ -1,9 +1,9 @@
 """`parallel_for(worker, count, arguments)`: run `worker(i, *arguments)` for i in 0 .. count on Numba's threads.
 
-It does what a `prange` loop around one call does, on the same thread pool, and exists for what the loop costs to compile:
-analysing and lowering it takes longer than the kernel inside (17 of 29 seconds measured for conv2d, on a slow machine).
-Numba's threading layers export one C function, `numba_parallel_for`, that calls a task for every i; here a task is a
-few instructions that unpack the arguments and call the worker.
+It does what a `prange` loop around one call does, on the same thread pool, and exists for what the loop costs to
+compile: analysing and lowering it takes longer than the kernel inside (17 of 29 seconds measured for conv2d, on a
+slow machine). Numba's threading layers export one C function, `numba_parallel_for`, that calls a task for every i;
+here a task is a few instructions that unpack the arguments and call the worker.
 """
 
 from __future__ import annotations

@@ -5,14 +5,13 @@ times one row of w to all of them with fused multiply-adds, two loads feeding ro
 are left to LLVM's vectoriser, which does not keep such a tile in registers; these intrinsics emit LLVM vector
 operations, and LLVM chooses the registers.
 
-    shape = tile_shape(6, 4, False)                # a type, not data: a function called with it is compiled for that tile
-    sums = tile_row(shape, at(bias, k), count)     # every row = bias[k : k + 4 * lanes]
-    sums = outer_fma(sums, at(x, i), x_stride, at(w, j), count)
-    tile_store(sums, at(y, o), y_stride, count)
+    shape = tile_shape(6, 4, False)                # a type, not data: a function called with it is compiled for that
+    tile sums = tile_row(shape, at(bias, k), count)     # every row = bias[k : k + 4 * lanes] sums = outer_fma(sums,
+    at(x, i), x_stride, at(w, j), count) tile_store(sums, at(y, o), y_stride, count)
 
-A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore `count`.
-Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which a function with a
-handful of arrays would push and pop for every tile. Offsets and strides count elements.
+A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore
+`count`. Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which
+a function with a handful of arrays would push and pop for every tile. Offsets and strides count elements.
 """
 
 from __future__ import annotations
@@ -23,20 +22,21 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
+_BYTES_OF_CPU = {"skylake-avx512": 64, "znver4": 64, "znver5": 64, "haswell": 32, "znver2": 32, "znver3": 32}
+
 
 def _vector_bytes() -> int:
-    """The widest vector register of the CPU that Numba compiles for."""
-    if config.CPU_NAME and config.CPU_NAME != "host":  # set by the user: trust the features of that CPU's generation
-        known = {"skylake-avx512": 64, "znver4": 64, "znver5": 64, "haswell": 32, "znver2": 32, "znver3": 32}
-        return known.get(config.CPU_NAME, 16)
+    """The widest vector register of the CPU that Numba compiles for: this one, or $NUMBA_CPU_NAME; 16 where unknown."""
+    if config.CPU_NAME and config.CPU_NAME != "host":
+        return _BYTES_OF_CPU.get(config.CPU_NAME, 16)
     features = llvmlite.binding.get_host_cpu_features()
     return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
 
 
 VECTOR_BYTES = _vector_bytes()
-# (rows, vectors) of the tiles for wide, middling and narrow filters. x86 before AVX-512 has 16 vector registers, everything
-# else 32; besides the sums a tile needs one for each vector of w and a few for elements of x. 12 x 2 would fit 32 registers
-# too, but LLVM spills it.
+# (rows, vectors) of the tiles for wide, middling and narrow filters. x86 before AVX-512 has 16 vector registers,
+# everything else 32; besides the sums a tile needs one for each vector of w and a few for elements of x. 12 x 2
+# would fit 32 registers too, but LLVM spills it.
 WIDE = (6, 2) if VECTOR_BYTES == 32 else (6, 4)
 MIDDLE = (8, 1) if VECTOR_BYTES == 32 else (8, 2)
 NARROW = (12, 1)

@@ -2,17 +2,19 @@
 
 Both ops write, for each pixel (i, j) of a grid,
 
-    out[i, j, k] = bias[k] + sum over taps t and channels c of inp[i*step_h + tap_h[t], j*step_w + tap_w[t], c] * w[t, c, k]
+    out[i, j, k] = bias[k] + sum over taps t, channels c of
+                   inp[i*step_h + tap_h[t], j*step_w + tap_w[t], c] * w[t, c, k]
 
-where reading outside the image gives 0. Forward has one such grid; backward_data with a stride has one for each phase of
-the input pixels modulo the stride. Taps that are neighbours both in the image and in the filter are merged into one that
-is several pixels long, so that a 3x3 filter is three runs of 3*C contiguous elements.
+where reading outside the image gives 0. Forward has one such grid; backward_data with a stride has one for each
+phase of the input pixels modulo the stride. Taps that are neighbours both in the image and in the filter are merged
+into one that is several pixels long, so that a 3x3 filter is three runs of 3*C contiguous elements.
 
-Each thread takes bands of output rows, walks the filters in blocks of a few vectors and the pixels of a row in tiles;
-a tile's sums stay in registers from the first tap to the last. The order of the sum for one output never depends on the
-tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile that overlaps the one
-before. Taps above and below the image are left out. Where taps reach beyond its left or right edge, the rows are copied
-with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the tile loop knows no edges.
+Each thread takes bands of output rows, walks the filters in blocks of a few vectors and the pixels of a row in
+tiles; a tile's sums stay in registers from the first tap to the last. The order of the sum for one output never
+depends on the tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile
+that overlaps the one before. Taps above and below the image are left out. Where taps reach beyond its left or right
+edge, the rows are copied with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the
+tile loop knows no edges.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ _TASKS_PER_THREAD = 4
 class Grid:
     """One grid of output pixels and the taps that feed it.
 
-    images, in_h, in_w, in_c: the input (N, H, W, C).
-    rows, columns: of the grid; step_h, step_w: input pixels from one grid pixel to the next.
-    out_image, out_row, out_pixel: elements of the output between images, grid rows and grid pixels; out_first: where the
+    images, in_h, in_w, in_c: the input (N, H, W, C). rows, columns: of the grid; step_h, step_w: input pixels from
+    one grid pixel to the next. out_image, out_row, out_pixel: elements of the output between images, grid rows and
+    grid pixels; out_first: where the
         grid's first pixel lies.
     taps: (tap_h, tap_w, offset into w, channels to sum), int64 (T, 4), tap_h not decreasing.
     groups, filters: groups and the output's channels, all groups together.
@@ -84,13 +86,19 @@ class Grid:
 
 
 def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) -> np.ndarray:
-    """The taps as an array, neighbours joined: the next pixel to the right and the next `channels` rows of the filter."""
+    """The taps as an array, neighbours joined: the next pixel to the right and the next `channels` rows of the
+    filter."""
     merged: list[list[int]] = []
     for tap_h, tap_w, offset, count in taps:
         if merged:
             last = merged[-1]
             pixels = last[3] // channels
-            if tap_h == last[0] and tap_w == last[1] + pixels and offset == last[2] + last[3] * filters and count == channels:
+            if (
+                tap_h == last[0]
+                and tap_w == last[1] + pixels
+                and offset == last[2] + last[3] * filters
+                and count == channels
+            ):
                 last[3] += count
                 continue
         merged.append([tap_h, tap_w, offset, count])
@@ -223,7 +231,18 @@ def _thread(
             start = thread * band_rows * row_stride
             h0 = row0 * step_h + band_h0
             needed = band_rows - (rows - height) * step_h
-            _copy_band(inp, image * in_h * in_w * in_c, h0, needed, in_h, in_w * in_c, scratch, start, left * in_c, row_stride)
+            _copy_band(
+                inp,
+                image * in_h * in_w * in_c,
+                h0,
+                needed,
+                in_h,
+                in_w * in_c,
+                scratch,
+                start,
+                left * in_c,
+                row_stride,
+            )
             origin = start + left * in_c - band_h0 * row_stride
         else:
             source, row_stride = inp, in_w * in_c
@@ -234,22 +253,22 @@ def _thread(
             end = k + filters // groups
             while end - k >= wide:
                 _block(
-                    tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
-                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, first), row0 * step_h, in_h,
+                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
                     at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
                 )  # fmt: skip
                 k += wide
             while end - k >= middle:
                 _block(
-                    tile_shape(MIDDLE_ROWS, MIDDLE_VECTORS, False), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
-                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    tile_shape(MIDDLE_ROWS, MIDDLE_VECTORS, False), at(source, first), row0 * step_h, in_h,
+                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
                     at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
                 )  # fmt: skip
                 k += middle
             while k < end:
                 _block(
-                    tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, first), row0 * step_h, in_h, row_stride, in_c, step_h, step_w,
-                    at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
+                    tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, first), row0 * step_h, in_h,
+                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
                     at(out, target + k), out_row, out_pixel, height, width, end - k, lowest,
                 )  # fmt: skip
                 k += narrow

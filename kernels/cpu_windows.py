@@ -1,7 +1,7 @@
 """What the direct pooling kernels do with a window: clip it to the image, combine its pixels in registers.
 
-A pixel's channels lie side by side, so a tile of one row (see cpu_simd.py) holds a block of one pixel's channels, and
-tiles of a window's pixels are combined element by element.
+A pixel's channels lie side by side, so a tile of one vector (see cpu_simd.py) holds a block of one pixel's
+channels, and the tiles of a window's pixels are combined element by element.
 """
 
 from __future__ import annotations
@@ -12,38 +12,33 @@ from numba.extending import intrinsic
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_simd import Tile, _lanes, _splat
 
-BLOCK_VECTORS = 2  # of a block of channels; what is left over goes through masked blocks of one vector
-
 
 @cpu_jit(inner=True)
 def inside(first, taps, dilation, size):
-    """(low, high): of the taps at first, first + dilation, .. those from low to high - 1 lie in 0 .. size - 1."""
+    """(low, high): the window's taps low .. high - 1 lie inside the image; tap 0 is at `first`."""
     low = max(0, (dilation - 1 - first) // dilation)
     high = min(taps, (size - first + dilation - 1) // dilation)
     return low, high
 
 
 def bands(problem):
-    """Bands of output rows that a backward kernel can give to different threads: no input row belongs to two."""
+    """Bands of output rows that can go to different threads in backward: their windows share no input row."""
     return problem.P if problem.stride_h >= (problem.R - 1) * problem.dilation_h + 1 else 1
 
 
 @cpu_jit(inner=True)
 def clear_band(gx, n, band, bands, H, row, P, stride_h, pad_top):
-    """Zero the band's input rows, `row` elements each, of image n; those between two bands belong to the upper one."""
+    """Zero the input rows, of `row` elements, of a band of image n: up to where the next band's begin."""
     begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
     end = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top)) if band < bands - 1 else H
-    for i in range((n * H + begin) * row, (n * H + end) * row):
-        gx[i] = 0
+    gx[(n * H + begin) * row : (n * H + end) * row] = 0
 
 
 @intrinsic
 def tile_zero(typingctx, shape, place):
     """A tile of zeros of the element type at `place`."""
     tile = Tile(shape, place.dtype)
-    return tile(shape, place), lambda context, builder, signature, args: ir.Constant(
-        context.get_value_type(tile), None
-    )
+    return tile(shape, place), lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
 
 
 @intrinsic
@@ -51,7 +46,8 @@ def tile_max(typingctx, best, other):
     """The larger of the two; NaN if one of them is."""
 
     def choose(b, x, y):
-        return b.select(b.or_(b.fcmp_ordered(">", y, x), b.fcmp_unordered("uno", y, y)), y, x)
+        larger = b.select(b.fcmp_ordered(">", y, x), y, x)  # one instruction; x where either is NaN
+        return b.select(b.fcmp_unordered("uno", y, y), y, larger)
 
     return best(best, other), _elementwise(choose)
 

@@ -21,12 +21,18 @@ def pair(value: Any, name: str, minimum: int = 1) -> tuple[int, int]:
     """
     items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value, value)
     if len(items) != 2 or any(not hasattr(i, "__index__") or isinstance(i, bool) or i < minimum for i in items):
-        raise ValueError(f"{name} must be an integer or a pair of integers, each at least {minimum}; received {value!r}.")
+        raise ValueError(
+            f"{name} must be an integer or a pair of integers, each at least {minimum}; received {value!r}."
+        )
     return int(items[0]), int(items[1])
 
 
 def resolve_padding(
-    padding: Padding, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+    padding: Padding,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
 ) -> tuple[int, int, int, int]:
     """`padding` as (top, bottom, left, right).
 
@@ -83,8 +89,8 @@ class _Window2D:
         if self.P < 1 or self.Q < 1:
             raise ValueError(
                 f"the window is larger than the padded input: input ({self.H}, {self.W}), padding "
-                f"(({self.pad_top}, {self.pad_bottom}), ({self.pad_left}, {self.pad_right})), window ({self.R}, {self.S}), "
-                f"dilation ({self.dilation_h}, {self.dilation_w}) leave an output of ({self.P}, {self.Q})."
+                f"(({self.pad_top}, {self.pad_bottom}), ({self.pad_left}, {self.pad_right})), "
+                f"window ({self.R}, {self.S}), dilation ({self.dilation_h}, {self.dilation_w}) leave an output of ({self.P}, {self.Q})."
             )
 
     @property
@@ -123,7 +129,8 @@ class _Window2D:
     def parse(cls, text: str) -> Self:
         """A problem from text such as `N=64 H=13 W=13 C=32 K=64 R=3 S=3 stride=2 padding=same`.
 
-        Besides the fields' own names: stride, dilation ("2" or "2,1") and padding ("valid", "same" or "top,bottom,left,right").
+        Besides the fields' own names: stride, dilation ("2" or "2,1") and padding ("valid", "same" or
+        "top,bottom,left,right").
 
         Raises:
             ValueError: an unknown, missing or repeated key, or a value that is no integer.
@@ -133,13 +140,18 @@ class _Window2D:
         for item in text.split():
             key, _, value = item.partition("=")
             if key in values or key not in (*names, "stride", "dilation", "padding"):
-                raise ValueError(f"{item!r} in {text!r}: expected key=value, each once, with a key of {names}, stride, dilation, padding.")
+                raise ValueError(
+                    f"{item!r} in {text!r}: expected key=value, each once, with a key of {names}, "
+                    "stride, dilation, padding."
+                )
             values[key] = value if key in ("dtype", "padding") else [int(part) for part in value.split(",")]
         padding = values.pop("padding", "valid")
         numbers = {key: value if key == "dtype" else value[0] for key, value in values.items() if key in names}
         for key in ("stride", "dilation"):
             numbers[f"{key}_h"], numbers[f"{key}_w"] = pair((values.get(key, [1]) * 2)[:2], key)
-        missing = [name for name in ("N", "H", "W", "C", "R", "S", *(("K",) if "K" in names else ())) if name not in numbers]
+        missing = [
+            name for name in ("N", "H", "W", "C", "R", "S", *(("K",) if "K" in names else ())) if name not in numbers
+        ]
         if missing:
             raise ValueError(f"{text!r} lacks {missing}.")
         window = numbers["R"], numbers["S"]
@@ -173,7 +185,8 @@ class _Window2D:
 
 @dataclass(frozen=True)
 class Conv2DProblem(_Window2D):
-    """A convolution (cross-correlation, as everywhere in deep learning): x (N,H,W,C) * w (R,S,C/groups,K) -> y (N,P,Q,K).
+    """A convolution (cross-correlation, as everywhere in deep learning): x (N,H,W,C) * w (R,S,C/groups,K) -> y
+    (N,P,Q,K).
 
     Forward, backward_data and backward_filter of one layer share one problem.
     """
@@ -203,12 +216,16 @@ class Conv2DProblem(_Window2D):
         """
         if len(x_shape) != 4 or len(w_shape) != 4:
             raise ValueError(
-                f"a 2-D convolution takes inputs (N, H, W, C) and a kernel (R, S, C/groups, K); received shapes {tuple(x_shape)} and {tuple(w_shape)}."
+                f"a 2-D convolution takes inputs (N, H, W, C) and a kernel (R, S, C/groups, K); received shapes "
+                f"{tuple(x_shape)} and {tuple(w_shape)}."
             )
         N, H, W, C = map(int, x_shape)
         R, S, group_channels, K = map(int, w_shape)
         if group_channels < 1 or C % group_channels:
-            raise ValueError(f"the kernel of shape {tuple(w_shape)} takes {group_channels} channels a group, which does not divide the inputs' {C}.")
+            raise ValueError(
+                f"the kernel of shape {tuple(w_shape)} takes {group_channels} channels a group, which does not "
+                f"divide the inputs' {C}."
+            )
         stride, dilation = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
         sides = resolve_padding(padding, (H, W), (R, S), stride, dilation)
         return cls(N, H, W, C, R, S, *stride, *dilation, *sides, str(dtype), K, C // group_channels)
@@ -229,7 +246,11 @@ class Conv2DProblem(_Window2D):
     @property
     def bytes(self) -> int:
         """Every tensor moved once."""
-        x, w, y = self.N * self.H * self.W * self.C, self.R * self.S * (self.C // self.groups) * self.K, self.N * self.P * self.Q * self.K
+        x, w, y = (
+            self.N * self.H * self.W * self.C,
+            self.R * self.S * (self.C // self.groups) * self.K,
+            self.N * self.P * self.Q * self.K,
+        )
         return self.itemsize * (x + w + y)
 
 
@@ -239,7 +260,12 @@ class Pool2DProblem(_Window2D):
 
     @classmethod
     def of(
-        cls, x_shape: Sequence[int], pool_size: Any, strides: Any = None, padding: Padding = "valid", dtype: Any = "float32"
+        cls,
+        x_shape: Sequence[int],
+        pool_size: Any,
+        strides: Any = None,
+        padding: Padding = "valid",
+        dtype: Any = "float32",
     ) -> Self:
         """The problem of x (N,H,W,C) with Keras's options; `strides` of None means `pool_size`.
 

@@ -72,7 +72,9 @@ def kernel(
         this_op = op or folder
         backend = name.split("_")[0]
         if backend not in _DEVICES:
-            raise ValueError(f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
+            raise ValueError(
+                f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}."
+            )
         known = _kernels.get((this_op, name))
         if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")

@@ -133,15 +133,11 @@ def test_values_by_hand(name, x, y):
 
 def test_softmax_by_hand():
     x = np.log(np.array([[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]))
-    np.testing.assert_allclose(
-        activations.softmax(x), [[0.125, 0.25, 0.625], [0.375, 0.375, 0.25]], rtol=1e-15
-    )
+    np.testing.assert_allclose(activations.softmax(x), [[0.125, 0.25, 0.625], [0.375, 0.375, 0.25]], rtol=1e-15)
     np.testing.assert_allclose(activations.softmax(x, axis=0)[:, 0], [0.25, 0.75], rtol=1e-15)
     np.testing.assert_allclose(np.exp(activations.log_softmax(x)), activations.softmax(x), rtol=1e-14)
     # exp(1000) alone would overflow.
-    np.testing.assert_allclose(
-        activations.softmax([[1000.0, 1000.0 + math.log(3)]]), [[0.25, 0.75]], rtol=1e-12
-    )
+    np.testing.assert_allclose(activations.softmax([[1000.0, 1000.0 + math.log(3)]]), [[0.25, 0.75]], rtol=1e-12)
 
 
 def test_relu_parameters_by_hand():

@@ -127,9 +127,7 @@ def test_bad_model_functions(small, no_training, monkeypatch, capsys):
     assert "has no function 'absent'" in error_of(capsys, "train", "--model", f"{small}:absent")
     assert "has no function 'number'" in error_of(capsys, "train", "--model", f"{small}:number")
     monkeypatch.undo()
-    assert "must return a fastconv.Sequential, got int" in error_of(
-        capsys, "train", "--model", f"{small}:not_a_model"
-    )
+    assert "must return a fastconv.Sequential, got int" in error_of(capsys, "train", "--model", f"{small}:not_a_model")
 
 
 def test_plot_without_matplotlib_names_the_extra(no_training, tmp_path, monkeypatch, capsys):
@@ -177,9 +175,7 @@ def test_train_writes_what_it_measured(small, tmp_path, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
     _, (x_test, y_test) = mnist_5k.load_data()
     probabilities = models.load_model(saved).predict(x_test[..., np.newaxis] / np.float32(255), verbose=0)
-    assert np.mean(probabilities.argmax(axis=1) == y_test) == pytest.approx(
-        result["test"]["accuracy"], abs=1e-6
-    )
+    assert np.mean(probabilities.argmax(axis=1) == y_test) == pytest.approx(result["test"]["accuracy"], abs=1e-6)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == [
         "curves.png",
         "model.keras",
@@ -191,8 +187,7 @@ def test_train_writes_what_it_measured(small, tmp_path, capsys):
 def test_the_seed_decides_the_result(small, tmp_path):
     model = f"{small}:compiled"
     first, again, other = (
-        run_train(tmp_path, model, "--seed", seed, name=name)[1]
-        for seed, name in (("1", "a"), ("1", "b"), ("2", "c"))
+        run_train(tmp_path, model, "--seed", seed, name=name)[1] for seed, name in (("1", "a"), ("1", "b"), ("2", "c"))
     )
     assert first["history"] == again["history"] and first["test"] == again["test"]
     assert first["history"] != other["history"]
@@ -218,9 +213,7 @@ def test_an_interruption_keeps_what_there_is(small, tmp_path, monkeypatch, capsy
     code, result = run_train(tmp_path, f"{small}:build", "--batch-size", "100", "--save", str(saved))
     assert code == 130
     assert "Interrupted after 1 of 2 epochs" in capsys.readouterr().out
-    assert (
-        result["epochs_done"] == 1 and len(result["history"]["loss"]) == 1 and result["test"]["accuracy"] > 0
-    )
+    assert result["epochs_done"] == 1 and len(result["history"]["loss"]) == 1 and result["test"]["accuracy"] > 0
     assert saved.exists()
 
 
@@ -239,9 +232,7 @@ def test_ctrl_c_from_outside(small, tmp_path):
     path = tmp_path / "result.json"
     command = [sys.executable, "-c", "import sys; from fastconv.cli import main; sys.exit(main())", "train"]
     options = ["--model", f"{small}:build", "--epochs", "100000", "--json", str(path)]
-    process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         lines = []
         for line in process.stdout:
@@ -270,9 +261,7 @@ def test_json_is_whole_or_not_there(tmp_path, monkeypatch):
 
 def test_json_has_null_for_what_is_not_finite(tmp_path):
     path = tmp_path / "r.json"
-    report.write_json(
-        path, {"history": {"loss": [np.float32(0.5), np.float32("nan"), float("inf")]}, "n": np.int64(3)}
-    )
+    report.write_json(path, {"history": {"loss": [np.float32(0.5), np.float32("nan"), float("inf")]}, "n": np.int64(3)})
     result = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert result["history"] == {"loss": [0.5, None, None]} and result["n"] == 3
 

@@ -185,9 +185,7 @@ class FakePooch:
 
 def test_download_goes_on_to_the_next_mirror(monkeypatch):
     arrays = small_set(3)
-    files = {
-        name: gzip.compress(idx_bytes(array), mtime=0) for name, array in zip(IDX_NAMES, arrays, strict=True)
-    }
+    files = {name: gzip.compress(idx_bytes(array), mtime=0) for name, array in zip(IDX_NAMES, arrays, strict=True)}
     for name, data in files.items():
         monkeypatch.setitem(mnist.SOURCE.sha256, name, hashlib.sha256(data).hexdigest())
 

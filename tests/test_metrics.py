@@ -165,9 +165,7 @@ def test_bad_weights_and_options():
         metrics.CategoricalCrossentropy(logits=True)
 
 
-@pytest.mark.parametrize(
-    "cls", {type(metrics.get(name)) for name in metrics._TABLE}, ids=lambda cls: cls.__name__
-)
+@pytest.mark.parametrize("cls", {type(metrics.get(name)) for name in metrics._TABLE}, ids=lambda cls: cls.__name__)
 def test_serialization(cls):
     metric = cls(name="own")
     config = metrics.serialize(metric)
@@ -183,9 +181,5 @@ def test_options_survive_serialization():
     metric = metrics.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     again = metrics.deserialize(metrics.serialize(metric))
     logits = np.array([[0.0, 2.0]])
-    assert (
-        again([[0, 1]], logits)
-        == metric([[0, 1]], logits)
-        != metrics.CategoricalCrossentropy()([[0, 1]], logits)
-    )
+    assert again([[0, 1]], logits) == metric([[0, 1]], logits) != metrics.CategoricalCrossentropy()([[0, 1]], logits)
     assert metrics.deserialize(metrics.serialize(metrics.TopKCategoricalAccuracy(k=3))).get_config()["k"] == 3

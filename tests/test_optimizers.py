@@ -78,8 +78,7 @@ def gradients_of(rng, variables):
 def make_variables(dtype="float64"):
     rng = np.random.default_rng(1)
     return [
-        Variable(rng.normal(size=shape).astype(dtype), name)
-        for shape, name in (((3, 4), "kernel"), ((5,), "bias"))
+        Variable(rng.normal(size=shape).astype(dtype), name) for shape, name in (((3, 4), "kernel"), ((5,), "bias"))
     ]
 
 

@@ -21,9 +21,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason=
 
 
 def python(code, cwd):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=cwd, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=cwd, capture_output=True, text=True)
 
 
 def folders(top, package):
@@ -65,9 +63,7 @@ def test_bare_kernels_refuses(tmp_path):
 
 @pytest.mark.parametrize("module", ["fastconv", "fastconv.kernels", "fastconv.datasets", "fastconv.cli"])
 def test_import_is_light(module, tmp_path):
-    shown = python(
-        f"import sys, {module}; print(*sorted(m.partition('.')[0] for m in sys.modules))", tmp_path
-    )
+    shown = python(f"import sys, {module}; print(*sorted(m.partition('.')[0] for m in sys.modules))", tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert OPTIONAL.isdisjoint(shown.stdout.split())
 

@@ -128,9 +128,7 @@ def digits_as_data(tmp_path, monkeypatch):
     (x_train, y_train), (x_test, y_test) = mnist_5k.load_data()
     for name in ("mnist", "fashion_mnist"):
         (tmp_path / name).mkdir()
-        np.savez(
-            tmp_path / name / f"{name}.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test
-        )
+        np.savez(tmp_path / name / f"{name}.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     monkeypatch.setenv("FASTCONV_DATA", str(tmp_path))
 
 

@@ -49,9 +49,7 @@ def test_one_hot_refuses(labels, num_classes):
 
 def test_normalize_by_hand():
     np.testing.assert_allclose(normalize([[3.0, 4.0], [0.0, 0.0]]), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-15)
-    np.testing.assert_allclose(
-        normalize([[1.0, 4.0], [3.0, -4.0]], axis=0, order=1), [[0.25, 0.5], [0.75, -0.5]]
-    )
+    np.testing.assert_allclose(normalize([[1.0, 4.0], [3.0, -4.0]], axis=0, order=1), [[0.25, 0.5], [0.75, -0.5]])
 
 
 def draws():
@@ -67,9 +65,7 @@ def test_a_seed_repeats_all_three_generators():
     assert all(a != b for a, b in zip(draws(), first, strict=True))
 
 
-@pytest.mark.parametrize(
-    "seed, error", [(-1, ValueError), (2**32, ValueError), (1.5, TypeError), ("1", TypeError)]
-)
+@pytest.mark.parametrize("seed, error", [(-1, ValueError), (2**32, ValueError), (1.5, TypeError), ("1", TypeError)])
 def test_a_bad_seed_changes_nothing(seed, error):
     set_random_seed(3)
     expected = draws()

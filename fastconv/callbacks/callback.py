@@ -105,9 +105,7 @@ class CallbackList(Callback):
         TypeError: something in `callbacks` is not a `Callback` object.
     """
 
-    def __init__(
-        self, callbacks: Any = None, add_history: bool = False, model: Any = None, **params: Any
-    ) -> None:
+    def __init__(self, callbacks: Any = None, add_history: bool = False, model: Any = None, **params: Any) -> None:
         self.callbacks = list(_flatten(callbacks))
         self.history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
         if add_history and self.history is None:
@@ -220,9 +218,7 @@ _BATCH_HOOKS = {
 def _listens(callback: Callback, hook: str) -> bool:
     """Whether the callback's class, or the object itself as `LambdaCallback` does, overrides the hook."""
     names = [name for name in (hook, _BATCH_HOOKS[hook]) if name]
-    return any(
-        getattr(getattr(callback, name), "__func__", None) is not getattr(Callback, name) for name in names
-    )
+    return any(getattr(getattr(callback, name), "__func__", None) is not getattr(Callback, name) for name in names)
 
 
 def _flatten(callbacks: Any) -> Iterable[Callback]:

@@ -47,9 +47,7 @@ class ModelCheckpoint(MonitorCallback):
                 f"{ending}, not {self.filepath!r}."
             )
         if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq > 0):
-            raise ValueError(
-                f'ModelCheckpoint: save_freq must be "epoch" or a positive number, not {save_freq!r}.'
-            )
+            raise ValueError(f'ModelCheckpoint: save_freq must be "epoch" or a positive number, not {save_freq!r}.')
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only

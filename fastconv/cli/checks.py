@@ -36,9 +36,7 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
         path = Path(text).expanduser()
         if path.suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(
-                f"expected a name ending in {' or '.join(suffixes)}, got {text!r}"
-            )
+            raise argparse.ArgumentTypeError(f"expected a name ending in {' or '.join(suffixes)}, got {text!r}")
         if path.is_dir():
             raise argparse.ArgumentTypeError(f"{text!r} is a folder")
         try:

@@ -20,9 +20,7 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
         stream.write(json.dumps(_plain(whole), indent=2, allow_nan=False).encode() + b"\n")
 
 
-def write_plot(
-    path: Path, history: dict[str, list[float]], test: dict[str, float] | None, title: str
-) -> None:
+def write_plot(path: Path, history: dict[str, list[float]], test: dict[str, float] | None, title: str) -> None:
     """Draw each metric over the epochs, with its value on the test set as a dashed line."""
     figure = require("matplotlib.figure", extra="plot").Figure(figsize=(9, 4), layout="constrained")
     figure.suptitle(title)

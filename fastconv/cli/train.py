@@ -94,9 +94,7 @@ def run(args: argparse.Namespace) -> int:
     model = _build(make_model, spec)
     x_train, y_train = _as_input(train_set, model)
     x_test, y_test = _as_input(test_set, model)
-    print(
-        f"Data: {args.dataset} from {source}: {len(x_train)} images to train on, {len(x_test)} to test with"
-    )
+    print(f"Data: {args.dataset} from {source}: {len(x_train)} images to train on, {len(x_test)} to test with")
     model.summary()
 
     clock = Clock()

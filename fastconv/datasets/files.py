@@ -57,8 +57,7 @@ def read_npz(path: Path) -> Arrays:
             x_train, y_train, x_test, y_test = (archive[name] for name in NPZ_NAMES)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
-            f"{path} is not an .npz with the arrays {', '.join(NPZ_NAMES)}: {error}. "
-            "Delete it and get it again."
+            f"{path} is not an .npz with the arrays {', '.join(NPZ_NAMES)}: {error}. Delete it and get it again."
         ) from error
     _check(x_train, y_train, f"{path}: x_train", f"{path}: y_train")
     _check(x_test, y_test, f"{path}: x_test", f"{path}: y_test")
@@ -77,9 +76,7 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
             size = math.prod(shape)
             data = stream.read(size + 1)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is not a whole idx{ndim} .gz file: {error}. Delete it and get it again."
-        ) from error
+        raise ValueError(f"{path} is not a whole idx{ndim} .gz file: {error}. Delete it and get it again.") from error
     if len(data) != size:
         found = "more" if len(data) > size else f"only {len(data)}"
         raise ValueError(
@@ -92,8 +89,7 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
 def _check(images: np.ndarray, labels: np.ndarray, images_from: str, labels_from: str) -> None:
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (_SIDE, _SIDE):
         raise ValueError(
-            f"{images_from}: expected uint8 images of shape (N, {_SIDE}, {_SIDE}), "
-            f"got {images.dtype} {images.shape}."
+            f"{images_from}: expected uint8 images of shape (N, {_SIDE}, {_SIDE}), got {images.dtype} {images.shape}."
         )
     if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
         raise ValueError(

@@ -1,0 +1,59 @@
+"""Layers under the names of `keras.layers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastconv.layers.activation import Activation, ReLU, Softmax
+from fastconv.layers.base import Layer
+from fastconv.layers.convolution import Conv2D
+from fastconv.layers.dense import Dense
+from fastconv.layers.input import Input, InputLayer
+from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
+from fastconv.layers.regularization import Dropout
+from fastconv.layers.reshaping import Flatten
+from fastconv.serialization import Table
+
+__all__ = [
+    "Activation",
+    "AveragePooling2D",
+    "AvgPool2D",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "ReLU",
+    "Softmax",
+    "deserialize",
+    "serialize",
+]
+
+Convolution2D = Conv2D
+
+_TABLE = Table(
+    "keras.layers",
+    "layer",
+    (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, InputLayer, MaxPooling2D, ReLU, Softmax),
+)
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The layer in Keras 3's layout, without its weights."""
+    config = _TABLE.serialize(layer)
+    is_input = isinstance(layer, InputLayer)
+    return config if is_input or not layer.built else {**config, "build_config": {"input_shape": layer.input_shape}}
+
+
+def deserialize(config: Mapping[str, Any]) -> Any:
+    """The layer of `{"class_name": ..., "config": {...}}`, not built; only this library's own layers.
+
+    Raises:
+        ValueError: another form, an unknown class, or arguments that the class does not take.
+    """
+    return _TABLE.deserialize(config)

@@ -1,22 +1,23 @@
 """Models as `.keras` files and weights as `.weights.h5` files, in Keras 3's own layout.
 
 A `.keras` file is a ZIP with metadata.json, config.json (layers, and how the model was compiled) and
-model.weights.h5. Files are written whole or not at all, and read with distrust: a name in a file is only looked
-up in tables of our own classes, nothing is unpacked to the disk, no code or object is loaded, and the model is
-changed only after everything has been read and checked.
+model.weights.h5. Files are written whole or not at all, and read with distrust: a name in a file is only
+looked up in tables of our own classes, nothing is unpacked to the disk, no code or object is loaded, and a
+model is changed only after everything has been read and checked.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import time
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from fastconv import __version__
+from fastconv import __version__, layers
 from fastconv.utils.files import atomic_write
 
 _KERAS_VERSION = "3.15.1"
@@ -91,11 +92,9 @@ def load_model(filepath: Path, *, compile: bool = True) -> Any:
         raise _unknown_kind(source, ".keras")
     config_json, weights = _read_archive(source, _CONFIG, _WEIGHTS)
     try:
-        config = json.loads(config_json)
-        _check_config(config)
+        config = _parse_config(config_json)
+        _check_size(config["config"], len(weights))
         model = Sequential.from_config(config["config"])
-        if not model.built:
-            model.build(tuple((config.get("build_config") or {})["input_shape"]))
         if compile and config.get("compile_config"):
             model.compile_from_config(config["compile_config"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -155,11 +154,29 @@ def _unknown_kind(source: str, expected: str) -> ValueError:
     return ValueError(f"filepath must end in {expected}, not be {source!r}.")
 
 
-def _check_config(config: Any) -> None:
+def _parse_config(config_json: bytes) -> Mapping[str, Any]:
+    config = json.loads(config_json)
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
-        raise ValueError(f"{_CONFIG} does not hold a model")
+        raise ValueError(f"{_CONFIG} does not hold a model.")
     if config.get("class_name") != "Sequential":
-        raise ValueError(f"only Sequential models are supported, not {config.get('class_name')!r}")
+        raise ValueError(f"only Sequential models are supported, not {config.get('class_name')!r}.")
+    return config
+
+
+def _check_size(config: Mapping[str, Any], weights_bytes: int) -> None:
+    """Refuse layers whose weights cannot be in the file, before memory is taken for them."""
+    sizes: list[int] = []
+    shape: Any = config.get("build_input_shape")
+    for entry in config["layers"]:
+        layer = layers.deserialize(entry)
+        if isinstance(layer, layers.InputLayer):
+            shape = layer.batch_shape
+            continue
+        layer.add_weight = lambda shape, *_, **__: sizes.append(math.prod(shape))  # takes none
+        layer.make_weights(layer.check_input_shape(shape))
+        shape = layer.compute_output_shape(shape)
+    if 2 * sum(sizes) > weights_bytes:  # float16 is the smallest
+        raise ValueError(f"its layers have {sum(sizes):,} weights, more than {_WEIGHTS} can hold.")
 
 
 def _read_archive(source: str, *names: str) -> list[bytes]:

@@ -42,9 +42,7 @@ def print_summary(
         lines += [*([thin] if index else []), *_cells(row, widths)]
     lines += [thick, *_totals(layers), thin]
     if not model.built:
-        lines.append(
-            "Not built yet: shapes and parameters are known after build(input_shape) or a first batch."
-        )
+        lines.append("Not built yet: shapes and parameters are known after build(input_shape) or a first batch.")
     (print_fn or print)("\n".join(lines))
 
 

@@ -25,7 +25,8 @@ def kernel_for(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel
 
 
 def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", **epilogue: Any) -> None:
-    """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder states."""
+    """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder
+    states."""
     kernel = kernel_for(op, problem, algorithm)
     kernel(problem, *arrays, workspace=workspace(kernel.workspace_bytes(problem)), **epilogue)
 

@@ -13,7 +13,7 @@ from numba import get_num_threads
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
-from fastconv.kernels.cpu_windows import BLOCK_VECTORS, bands, clear_band, inside, tile_add, tile_divide
+from fastconv.kernels.cpu_windows import bands, clear_band, inside, tile_add, tile_divide
 from fastconv.kernels.registry import kernel
 
 
@@ -53,14 +53,12 @@ def _band(
             target = at(gx, ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C)
             source = at(gy, ((n * P + p) * Q + q) * C)
             rows, columns, c = high_h - low_h, high_w - low_w, 0
-            while C - c >= BLOCK_VECTORS * lanes(gy):
-                shape = tile_shape(1, BLOCK_VECTORS, False)
+            while C - c >= lanes(gy):
+                shape = tile_shape(1, 1, False)
                 _window(shape, at(source, c), at(target, c), row, column, rows, columns, 0)
-                c += BLOCK_VECTORS * lanes(gy)
+                c += lanes(gy)
             while c < C:
-                _window(
-                    tile_shape(1, 1, True), at(source, c), at(target, c), row, column, rows, columns, C - c
-                )
+                _window(tile_shape(1, 1, True), at(source, c), at(target, c), row, column, rows, columns, C - c)
                 c += lanes(gy)
 
 

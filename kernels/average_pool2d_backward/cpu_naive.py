@@ -46,6 +46,4 @@ def _image(n, gy, gx, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top,
 
 @cpu_jit
 def _run(gy, gx, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left):
-    parallel_for(
-        _image, gx.shape[0], (gy, gx, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left)
-    )
+    parallel_for(_image, gx.shape[0], (gy, gx, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left))

@@ -2,8 +2,8 @@
 
     run(problem, col, gx, workspace)
 
-col (N,P,Q,R,S,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Takes a Conv2DProblem; its K and groups play
-no part.
+col (N,P,Q,R,S,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Takes a Conv2DProblem; its K and groups
+play no part.
 """
 
 DEFAULT = {"cpu": ("cpu_rows", "cpu_naive", "reference"), "gpu": ()}

@@ -38,6 +38,4 @@ def _image(n, col, gx, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_
 
 @cpu_jit
 def _run(col, gx, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left):
-    parallel_for(
-        _image, gx.shape[0], (col, gx, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left)
-    )
+    parallel_for(_image, gx.shape[0], (col, gx, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left))

@@ -1,8 +1,8 @@
 """col2im by runs: the S neighbours of a window's row are added in one run.
 
-The mirror image of im2col's cpu_rows. Windows overlap, so a thread takes whole images and adds their windows in order: the
-bits do not depend on the thread count. Limited by bytes: col is read once, gx is read and written R*S/(stride_h*stride_w)
-times, from the cache.
+The mirror image of im2col's cpu_rows. Windows overlap, so a thread takes whole images and adds their windows in
+order: the bits do not depend on the thread count. Limited by bytes: col is read once, gx is read and written
+R*S/(stride_h*stride_w) times, from the cache.
 """
 
 from __future__ import annotations
@@ -56,5 +56,23 @@ def _run(
     parallel_for(
         _thread,
         threads,
-        (col, gx, threads, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left),
+        (
+            col,
+            gx,
+            threads,
+            N,
+            H,
+            W,
+            C,
+            P,
+            Q,
+            R,
+            S,
+            stride_h,
+            stride_w,
+            dilation_h,
+            dilation_w,
+            pad_top,
+            pad_left,
+        ),
     )

@@ -22,7 +22,12 @@ def _grid(problem: Conv2DProblem) -> cpu_taps.Grid:
     p = problem
     channels = p.C // p.groups
     taps = [
-        (r * p.dilation_h - p.pad_top, s * p.dilation_w - p.pad_left, (r * p.S + s) * channels * p.K, channels)
+        (
+            r * p.dilation_h - p.pad_top,
+            s * p.dilation_w - p.pad_left,
+            (r * p.S + s) * channels * p.K,
+            channels,
+        )
         for r in range(p.R)
         for s in range(p.S)
     ]
@@ -31,9 +36,7 @@ def _grid(problem: Conv2DProblem) -> cpu_taps.Grid:
     N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
     if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (P, Q) == (H, W):
         N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
-    return cpu_taps.Grid(
-        N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0, table, p.groups, p.K
-    )
+    return cpu_taps.Grid(N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0, table, p.groups, p.K)
 
 
 @kernel(

@@ -1,8 +1,9 @@
 """Convolution as a matrix product: im2col, then BLAS.
 
-Differs from cpu_naive: the windows are laid out as the rows of a matrix (R*S times the input) whose product with the filter
-(R*S*C, K) is left to BLAS. Images go through in blocks whose matrix fits the level-2 cache; each group is a convolution of its
-own. Threads: im2col over rows of outputs, BLAS as it likes. Limited by the matrix's bytes where K is small, else by FLOPs.
+Differs from cpu_naive: the windows are laid out as the rows of a matrix (R*S times the input) whose product with the
+filter (R*S*C, K) is left to BLAS. Images go through in blocks whose matrix fits the level-2 cache; each group is a
+convolution of its own. Threads: im2col over rows of outputs, BLAS as it likes. Limited by the matrix's bytes where K
+is small, else by FLOPs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ def cpu_im2col(problem, x, w, bias, y, workspace):
     if problem.groups == 1:
         _multiply(one, x, w, y, matrix)
     else:
-        group_x, group_w, group_y = scratch.take(*one.x_shape), scratch.take(*one.w_shape), scratch.take(*one.y_shape)
+        group_x, group_w, group_y = (
+            scratch.take(*one.x_shape),
+            scratch.take(*one.w_shape),
+            scratch.take(*one.y_shape),
+        )
         for group in range(problem.groups):
             filters = slice(group * one.K, (group + 1) * one.K)
             group_x[...] = x[..., group * one.C : (group + 1) * one.C]

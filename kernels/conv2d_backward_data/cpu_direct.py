@@ -34,7 +34,9 @@ def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
     for row in range(min(p.stride_h, p.H)):
         for column in range(min(p.stride_w, p.W)):
             taps = []
-            for r in reversed(range(p.R)):  # gx[h] takes gy[(h + pad_top - r * dilation_h) / stride_h] where that is whole
+            for r in reversed(
+                range(p.R)
+            ):  # gx[h] takes gy[(h + pad_top - r * dilation_h) / stride_h] where that is whole
                 for s in reversed(range(p.S)):
                     above, rest_h = divmod(row + p.pad_top - r * p.dilation_h, p.stride_h)
                     before, rest_w = divmod(column + p.pad_left - s * p.dilation_w, p.stride_w)

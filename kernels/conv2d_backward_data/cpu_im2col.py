@@ -1,8 +1,8 @@
 """backward_data as a matrix product: BLAS, then col2im.
 
-The forward's matrix product transposed: gy (pixels, K) times the filter's transpose gives the gradient of the im2col matrix,
-which col2im adds up. Blocks, groups and threads as in conv2d's cpu_im2col. Limited by the matrix's bytes where K is small,
-else by FLOPs.
+The forward's matrix product transposed: gy (pixels, K) times the filter's transpose gives the gradient of the im2col
+matrix, which col2im adds up. Blocks, groups and threads as in conv2d's cpu_im2col. Limited by the matrix's bytes
+where K is small, else by FLOPs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ def cpu_im2col(problem, gy, w, gx, workspace):
     if problem.groups == 1:
         _multiply(one, gy, w, gx, matrix)
         return
-    group_gx, group_w, group_gy = scratch.take(*one.x_shape), scratch.take(*one.w_shape), scratch.take(*one.y_shape)
+    group_gx, group_w, group_gy = (
+        scratch.take(*one.x_shape),
+        scratch.take(*one.w_shape),
+        scratch.take(*one.y_shape),
+    )
     for group in range(problem.groups):
         filters = slice(group * one.K, (group + 1) * one.K)
         group_gy[...] = gy[..., filters]

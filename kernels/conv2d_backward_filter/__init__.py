@@ -2,8 +2,9 @@
 
     run(problem, x, gy, gw, gb, workspace)
 
-x (N,H,W,C), gy (N,P,Q,K), gw (R,S,C/groups,K) written, gb (K,) written or None; all C-contiguous of the problem's dtype.
-gb[k] is the sum of gy[..., k]. The sum over pixels is split by the problem alone, never by the number of threads.
+x (N,H,W,C), gy (N,P,Q,K), gw (R,S,C/groups,K) written, gb (K,) written or None; all C-contiguous of the problem's
+dtype. gb[k] is the sum of gy[..., k]. The sum over pixels is split by the problem alone, never by the number of
+threads.
 """
 
 DEFAULT = {"cpu": ("cpu_direct", "cpu_im2col", "reference"), "gpu": ()}

@@ -45,7 +45,8 @@ _CACHE_BYTES = 1 << 15  # of x and gy that one pass over the filter reads: they 
 class _Plan:
     """How a problem is cut.
 
-    runs: (tap_h, tap_w, first channel, elements, offset into gw, first filter, filters), int64 (T, 7): `elements` neighbours
+    runs: (tap_h, tap_w, first channel, elements, offset into gw, first filter, filters), int64 (T, 7): `elements`
+    neighbours
         in x are the rows of gw from that offset on.
     chunks: partial filters; images: taken by one pass; pad: zeros round an image (top, bottom, left, right).
     """
@@ -66,7 +67,9 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     p = problem
     channels, filters = p.C // p.groups, p.K // p.groups
     taps = [
-        (r * p.dilation_h, s * p.dilation_w, (r * p.S + s) * channels * p.K, channels) for r in range(p.R) for s in range(p.S)
+        (r * p.dilation_h, s * p.dilation_w, (r * p.S + s) * channels * p.K, channels)
+        for r in range(p.R)
+        for s in range(p.S)
     ]
     merged = cpu_taps.merge(taps, channels, p.K) if p.groups == 1 and p.dilation_w == 1 else np.array(taps, np.int64)
     gw_bytes = p.R * p.S * channels * p.K * p.itemsize
@@ -74,7 +77,16 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     # Few chunks: cut the filter's rows too, in multiples of all tiles' rows.
     piece = max(WIDE_ROWS * NARROW_ROWS, -(-len(merged) * p.groups * channels * chunks // _TASKS))
     runs = [
-        (tap_h, tap_w, group * channels, min(piece, count - first), offset + first * p.K, group * filters, filters, first)
+        (
+            tap_h,
+            tap_w,
+            group * channels,
+            min(piece, count - first),
+            offset + first * p.K,
+            group * filters,
+            filters,
+            first,
+        )
         for tap_h, tap_w, offset, count in merged.tolist()
         for first in range(0, count, piece)
         for group in range(p.groups)
@@ -210,8 +222,8 @@ def _thread(
                     k += wide
                 while k < last:
                     _rows(
-                        tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, a), row, stride_h, stride_w * C, image,
-                        at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
+                        tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, a), row, stride_h, stride_w * C,
+                        image, at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
                         at(partial, base + runs[i, 4] + k), runs[i, 3], last - k,
                     )  # fmt: skip
                     k += narrow

@@ -1,7 +1,7 @@
 """backward_filter as a matrix product: im2col, then BLAS with the pixels as the reduction.
 
-gw (R*S*C, K) is the transposed im2col matrix times gy (pixels, K); blocks of images are added up in order. Blocks, groups and
-threads as in conv2d's cpu_im2col. Limited by the matrix's bytes where K is small, else by FLOPs.
+gw (R*S*C, K) is the transposed im2col matrix times gy (pixels, K); blocks of images are added up in order. Blocks,
+groups and threads as in conv2d's cpu_im2col. Limited by the matrix's bytes where K is small, else by FLOPs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from fastconv.kernels.registry import kernel
 
 
 def _workspace_bytes(problem):
-    return scratch_bytes(problem) + problem.itemsize * one_group(problem).K * problem.R * problem.S * (problem.C // problem.groups)
+    return scratch_bytes(problem) + problem.itemsize * one_group(problem).K * problem.R * problem.S * (
+        problem.C // problem.groups
+    )
 
 
 @kernel(limited_by="bytes of the im2col matrix where K is small, else FLOPs", workspace_bytes=_workspace_bytes)
@@ -24,7 +26,11 @@ def cpu_im2col(problem, x, gy, gw, gb, workspace):
     if problem.groups == 1:
         _multiply(one, x, gy, gw, matrix, block_gw)
     else:
-        group_x, group_gw, group_gy = scratch.take(*one.x_shape), scratch.take(*one.w_shape), scratch.take(*one.y_shape)
+        group_x, group_gw, group_gy = (
+            scratch.take(*one.x_shape),
+            scratch.take(*one.w_shape),
+            scratch.take(*one.y_shape),
+        )
         for group in range(problem.groups):
             filters = slice(group * one.K, (group + 1) * one.K)
             group_x[...] = x[..., group * one.C : (group + 1) * one.C]

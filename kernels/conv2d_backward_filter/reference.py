@@ -36,8 +36,6 @@ def conv2d_backward_filter(
 
 @kernel(limited_by="NumPy: a copy of the input for each tap")
 def reference(problem, x, gy, gw, gb, workspace):
-    gw[...], bias = conv2d_backward_filter(
-        x, gy, (problem.R, problem.S), groups=problem.groups, **options(problem)
-    )
+    gw[...], bias = conv2d_backward_filter(x, gy, (problem.R, problem.S), groups=problem.groups, **options(problem))
     if gb is not None:
         gb[...] = bias

@@ -2,8 +2,8 @@
 
     run(problem, x, col, workspace)
 
-x (N,H,W,C), col (N,P,Q,R,S,C) written, padding as 0; C-contiguous of the problem's dtype. Takes a Conv2DProblem; its K and
-groups play no part.
+x (N,H,W,C), col (N,P,Q,R,S,C) written, padding as 0; C-contiguous of the problem's dtype. Takes a Conv2DProblem; its
+K and groups play no part.
 """
 
 DEFAULT = {"cpu": ("cpu_rows", "cpu_naive", "reference"), "gpu": ()}

@@ -1,8 +1,8 @@
 """max_pool2d in vector registers: a block of channels at a time.
 
-Differs from cpu_naive: the window is clipped to the image once for each pixel, and the maximum of up to
-BLOCK_VECTORS vectors of channels stays in registers over the window. A task computes one row of one image's
-output. Limited by bytes: x is read once where windows do not overlap.
+Differs from cpu_naive: the window is clipped to the image once for each pixel, and the maximum of a vector
+of channels stays in registers over the window. A task computes one row of one image's output. Limited by
+bytes: x is read once where windows do not overlap.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numba import get_num_threads
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
-from fastconv.kernels.cpu_windows import BLOCK_VECTORS, inside, tile_max
+from fastconv.kernels.cpu_windows import inside, tile_max
 from fastconv.kernels.registry import kernel
 
 
@@ -51,10 +51,10 @@ def _row(
         source = at(x, ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C)
         target = at(y, (task * Q + q) * C)
         c = 0
-        while C - c >= BLOCK_VECTORS * lanes(x):
-            shape = tile_shape(1, BLOCK_VECTORS, False)
+        while C - c >= lanes(x):
+            shape = tile_shape(1, 1, False)
             _window(shape, at(source, c), row, column, rows, columns, at(target, c), 0)
-            c += BLOCK_VECTORS * lanes(x)
+            c += lanes(x)
         while c < C:
             _window(tile_shape(1, 1, True), at(source, c), row, column, rows, columns, at(target, c), C - c)
             c += lanes(x)

@@ -14,7 +14,6 @@ from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import (
-    BLOCK_VECTORS,
     bands,
     clear_band,
     inside,
@@ -69,12 +68,12 @@ def _band(
             pixel = ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C
             gradient = ((n * P + p) * Q + q) * C
             rows, columns, c = high_h - low_h, high_w - low_w, 0
-            while C - c >= BLOCK_VECTORS * lanes(x):
+            while C - c >= lanes(x):
                 _window(
-                    tile_shape(1, BLOCK_VECTORS, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
+                    tile_shape(1, 1, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
                     row, column, rows, columns, 0,
                 )  # fmt: skip
-                c += BLOCK_VECTORS * lanes(x)
+                c += lanes(x)
             while c < C:
                 _window(
                     tile_shape(1, 1, True), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),

@@ -1,0 +1,348 @@
+"""`Layer`: what all layers share. A subclass says how shapes, values and gradients go through it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from fastconv import config, constraints, initializers, regularizers
+from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.naming import automatic_name
+from fastconv.variable import Variable
+
+Shape = tuple[int | None, ...]
+
+
+def as_shape(shape: Any, argument: str) -> Shape:
+    """`shape` as a tuple of positive integers, or None where a size is not known.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        sizes = tuple(None if size is None else operator.index(size) for size in shape)
+    except TypeError:
+        sizes = (0, 0)
+    if any(size is not None and size < 1 for size in sizes[1:]) or (sizes and (sizes[0] or 0) < 0):
+        raise ValueError(f"{argument} must be a sequence of positive integers or None; received {shape!r}.")
+    return sizes
+
+
+class Layer:
+    """Base class of layers.
+
+    A subclass defines `forward` and `backward`, `compute_output_shape` where the shape changes,
+    `make_weights` where it has any, and `get_config`.
+
+    Args:
+        name: by default the class's name in snake case, numbered from the second layer on.
+        trainable: whether training changes the weights. A change counts from the next `compile` on.
+        dtype: "float32" or "float64" (or Keras's DTypePolicy config of one); by default `config.floatx()`.
+        input_shape, batch_input_shape, input_dim: for the first layer of a model: the shape of a sample, or
+            with the batch's size before it, or the size of a flat sample.
+
+    Raises:
+        ValueError: an unknown keyword or a bad value.
+    """
+
+    # The name of the activation that makes the output, if a loss may be combined with it.
+    output_activation: str | None = None
+    input_rank: int | None = None  # dimensions of the input with the batch; None for any
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        input_shape: Sequence[int | None] | None = None,
+        batch_input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise ValueError(f"{type(self).__name__} does not know the arguments {unknown}.")
+        if not isinstance(trainable, bool):
+            raise ValueError(f"trainable must be True or False; received {trainable!r}.")
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name must be a text without '/'; received {name!r}.")
+        self.dtype = dtype_name(dtype)
+        self.declared_input_shape: Shape | None = None
+        if batch_input_shape is not None:
+            self.declared_input_shape = as_shape(batch_input_shape, "batch_input_shape")
+        elif input_shape is not None or input_dim is not None:
+            sample = (input_dim,) if input_shape is None else input_shape
+            self.declared_input_shape = (None, *as_shape((1, *as_sequence(sample)), "input_shape")[1:])
+        self.name = name or automatic_name(type(self))
+        self._trainable = trainable
+        self._weights: list[Variable] = []
+        self._saved: tuple[Any, ...] | None = None
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+
+    # What a subclass says about itself.
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        """The output's shape for an input of that shape, the batch's size first, None where not known.
+
+        Raises:
+            ValueError: the layer cannot take such an input.
+        """
+        return self.check_input_shape(input_shape)
+
+    def make_weights(self, input_shape: Shape) -> None:
+        """Create the weights with `add_weight`; called once, by `build`."""
+
+    def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
+        """The output for a batch of the layer's dtype; remembers what `backward` needs.
+
+        With buffers that are reused the output is overwritten by the next call.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x, training, buffers).")
+
+    def backward(
+        self,
+        grad: np.ndarray,
+        buffers: Buffers = FRESH,
+        *,
+        need_input_grad: bool = True,
+        need_weight_grad: bool = True,
+        through_activation: bool = True,
+    ) -> np.ndarray | None:
+        """The loss's gradient for the last `forward`'s input, from its gradient for the output.
+
+        Args:
+            grad: of the output's shape; overwritten if the buffers are reused ones, else left alone.
+            need_input_grad: where False, None may be returned.
+            need_weight_grad: whether to write the weights' gradients, penalties included, into
+                `weight.gradient`.
+            through_activation: False if `grad` is for the input of `output_activation` already.
+
+        Raises:
+            RuntimeError: there was no `forward`.
+            ValueError: `grad` has another shape than the output.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backward(grad, buffers, ...).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments by name, in Keras 3's layout."""
+        policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": self.dtype}}
+        return {"name": self.name, "trainable": self.trainable, "dtype": {**policy, "registered_name": None}}
+
+    # What follows from it.
+
+    def __call__(self, x: Any, training: bool | None = False) -> np.ndarray:
+        """The output for a batch of anything NumPy can read; builds the layer first.
+
+        Raises:
+            ValueError: the batch's shape does not suit the layer.
+            TypeError: it holds no real numbers.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
+        self.check_input_shape(x.shape)
+        self.build((None, *x.shape[1:]))
+        return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights exist."""
+        return self.output_shape is not None
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights for inputs of that shape (batch first, usually None); later calls only check it.
+
+        Raises:
+            ValueError: the layer cannot take such an input.
+        """
+        output_shape = self.compute_output_shape(input_shape)
+        if self.built:
+            return
+        shape = self.check_input_shape(input_shape)
+        try:
+            self.make_weights(shape)
+        except Exception:
+            self._weights.clear()
+            raise
+        self.input_shape, self.output_shape = shape, output_shape
+
+    def check_input_shape(self, shape: Sequence[int | None]) -> Shape:
+        """`shape` as a tuple.
+
+        Raises:
+            ValueError: it has another rank, or other sizes, than the layer takes.
+        """
+        sizes = as_shape(shape, f"{self._who}: input_shape")
+        expected = self.expected_shape()
+        if expected is not None and (
+            len(sizes) != len(expected)
+            or any(want and got and want != got for want, got in zip(expected, sizes, strict=True))
+        ):
+            raise ValueError(f"{self._who} expects inputs of shape {expected}; received shape {sizes}.")
+        return sizes
+
+    def expected_shape(self) -> Shape | None:
+        """The shapes of input that the layer takes, None for any size; None where it takes any shape."""
+        return None if self.input_rank is None else (None,) * self.input_rank
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Any = "glorot_uniform",
+        *,
+        trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str = "variable",
+    ) -> Variable:
+        """A new weight, which belongs to the layer from now on."""
+        make = initializers.get(initializer)
+        if make is None:
+            raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
+        value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
+        if value.shape != tuple(shape):
+            raise ValueError(f"{self._who}: the initializer of {name} made shape {value.shape}, not {tuple(shape)}.")
+        variable = Variable(
+            value,
+            name,
+            trainable,
+            regularizers.get(regularizer),
+            constraints.get(constraint),
+            path=f"{self.name}/{name}",
+        )
+        self._weights.append(variable)
+        return variable
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; a model heeds a change from its next `compile` on."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, in Keras's order."""
+        return list(self._weights)
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that training changes: none if the layer is not `trainable`."""
+        return [weight for weight in self._weights if self.trainable and weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that training leaves alone."""
+        return [weight for weight in self._weights if not (self.trainable and weight.trainable)]
+
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def losses(self) -> list[float]:
+        """The penalties of the trainable weights' regularizers."""
+        return [weight.regularizer(weight.value) for weight in self.trainable_weights if weight.regularizer]
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether `losses` can hold anything."""
+        return any(weight.regularizer for weight in self._weights)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the weights, in order."""
+        return [weight.numpy() for weight in self._weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Write arrays into the weights, in order.
+
+        Raises:
+            ValueError: another number of arrays, or another shape; no weight is changed then.
+        """
+        assign_all(self._who, self._weights, weights)
+
+    def count_params(self) -> int:
+        """The number of elements of all weights.
+
+        Raises:
+            ValueError: the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(f"{self._who} is not built: it has no weights to count yet.")
+        return sum(weight.value.size for weight in self._weights)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The layer that `get_config` described; what is None there keeps its default."""
+        return cls(**{key: value for key, value in config.items() if value is not None})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def require_built(self) -> None:
+        """RuntimeError if the weights do not exist yet."""
+        if not self.built:
+            raise RuntimeError(f"{self._who} must be built first: call it, or build(input_shape).")
+
+    @property
+    def _who(self) -> str:
+        return f'Layer "{self.name}" ({type(self).__name__})'
+
+    def _recall(self, grad: np.ndarray) -> tuple[Any, ...]:
+        """What `forward` put into `_saved`, the output first, once `grad` is seen to suit it."""
+        if self._saved is None:
+            raise RuntimeError(f"{self._who}: backward needs a forward before it.")
+        shape = self._saved[0].shape
+        if grad.shape != shape:
+            raise ValueError(f"{self._who}: grad must have the output's shape {shape}; received {grad.shape}.")
+        return self._saved
+
+
+def gradient_out(grad: np.ndarray, buffers: Buffers) -> np.ndarray:
+    """Where an elementwise layer writes the gradient it makes from `grad`: into it if buffers are reused."""
+    return np.empty_like(grad) if buffers is FRESH else grad
+
+
+def assign_all(who: str, variables: Sequence[Variable], values: Sequence[Any]) -> None:
+    """Write `values` into `variables`, all of them or none.
+
+    Raises:
+        ValueError: another number of arrays, or another shape.
+    """
+    arrays = [np.asarray(value) for value in values]
+    if len(arrays) != len(variables):
+        raise ValueError(f"{who} has {len(variables)} weights; received {len(arrays)} arrays.")
+    for variable, array in zip(variables, arrays, strict=True):
+        if array.shape != variable.shape:
+            raise ValueError(f"{who}: {variable.path} has shape {variable.shape}; received shape {array.shape}.")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def as_sequence(value: Any) -> tuple[Any, ...]:
+    """`value` as a tuple; one that is no sequence as (0,), which no shape allows."""
+    return tuple(value) if isinstance(value, Iterable) else (0,)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a floating dtype or of Keras's policy of that name; `floatx` for None.
+
+    Raises:
+        ValueError: neither float32 nor float64.
+    """
+    if isinstance(dtype, Mapping):
+        dtype = dtype.get("config", {}).get("name")
+    if dtype is None:
+        return config.floatx()
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise ValueError(f'dtype must be "float32" or "float64"; received {dtype!r}.')
+    return name

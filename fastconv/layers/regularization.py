@@ -1,0 +1,84 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import random
+from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.base import Layer, gradient_out
+from fastconv.layers.layout import empty_like
+
+
+class Dropout(Layer):
+    """In training sets elements to 0 at random and scales the others up by 1 / (1 - rate),
+    `keras.layers.Dropout`.
+
+    Args:
+        rate: share of the elements that become 0, from 0 to 1.
+        noise_shape: shape of the mask that is drawn, broadcast to the input; None in it stands for the
+            input's size, 1 gives all elements along that axis one fate.
+        seed: seed of a generator of the layer's own; None draws from `fastconv.random`.
+        options: as for `Layer`.
+
+    Raises:
+        ValueError: `rate` is out of range.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
+            raise ValueError(f"rate must be a number from 0 to 1; received {rate!r}.")
+        self.rate = float(rate)
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.seed = seed
+        self._generator = None if seed is None else np.random.default_rng(seed)
+        super().__init__(**options)
+
+    def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
+        if not training or self.rate == 0:
+            self._saved = (x, None)
+            return x
+        mask = self._draw(x, buffers)
+        y = np.multiply(x, mask, out=empty_like(x, buffers, self, "output"))
+        self._saved = (y, mask)
+        return y
+
+    def backward(
+        self,
+        grad: np.ndarray,
+        buffers: Buffers = FRESH,
+        *,
+        need_input_grad: bool = True,
+        need_weight_grad: bool = True,
+        through_activation: bool = True,
+    ) -> np.ndarray | None:
+        _, mask = self._recall(grad)
+        return grad if mask is None else np.multiply(grad, mask, out=gradient_out(grad, buffers))
+
+    def _draw(self, x: np.ndarray, buffers: Buffers) -> np.ndarray:
+        """A mask of 0 and 1 / (1 - rate)."""
+        if self.noise_shape is None:
+            mask = empty_like(x, buffers, self, "mask")
+        else:
+            sizes = zip(self.noise_shape, x.shape, strict=True)
+            shape = tuple(size if wanted is None else wanted for wanted, size in sizes)
+            mask = buffers.empty(self, "mask", shape, x.dtype)
+        # Drawn in the order of memory, so that a layout changes no bit.
+        memory = mask if mask.flags.c_contiguous else mask.transpose(0, 2, 3, 1)
+        (self._generator or random.generator()).random(out=memory, dtype=memory.dtype)
+        np.greater_equal(memory, self.rate, out=memory)
+        if self.rate < 1:
+            memory *= 1 / (1 - self.rate)
+        return mask
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": self.noise_shape}

@@ -1,0 +1,293 @@
+"""Batches of (x, y, sample_weight) from arrays, or from anything that yields them.
+
+Arrays stay as they are: a batch is a view where that will do, else it is gathered and converted into memory that the next
+batch uses again.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from fastconv import config, random
+from fastconv.buffers import ReusedBuffers
+
+Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+
+
+def as_array(value: Any, argument: str) -> np.ndarray:
+    """`value` as an array with at least one axis, without a copy where it is one.
+
+    Raises:
+        TypeError: it holds something else than real numbers.
+        ValueError: it is a single number.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
+        raise TypeError(f"{argument} must hold real numbers; received {array.dtype}.{hint}")
+    if array.ndim == 0:
+        raise ValueError(f"{argument} must be an array of samples; received the single number {array}.")
+    return array
+
+
+def is_stream(x: Any) -> bool:
+    """Whether `x` yields batches, rather than being one big array."""
+    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__")
+    return not is_array and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
+
+
+def class_weights(y: np.ndarray | None, weights: Mapping[Any, float]) -> np.ndarray:
+    """A weight for each sample, by its class: `y` holds class numbers, (N,) or (N, 1), or one-hot rows.
+
+    Raises:
+        ValueError: there is no y, or of another shape; `weights` has keys that are no class numbers.
+    """
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"class_weight must be a dict of class number to weight; received {weights!r}.")
+    if y is None or y.ndim > 2:
+        received = "none" if y is None else f"shape {y.shape}"
+        raise ValueError(f"class_weight needs y of class numbers or one-hot rows; received {received}.")
+    classes = y.argmax(axis=-1) if y.ndim == 2 and y.shape[1] != 1 else np.round(y.reshape(len(y)))
+    result = np.ones(len(y), config.floatx())
+    for key, weight in weights.items():
+        try:
+            number = int(key)
+        except (TypeError, ValueError):
+            raise ValueError(f"class_weight: {key!r} is no class number.") from None
+        result[classes == number] = weight
+    return result
+
+
+class _Column:
+    """One of x, y and sample_weight: gives rows of it, in `dtype` if one is given."""
+
+    def __init__(self, array: np.ndarray, dtype: Any = None) -> None:
+        self._array = array
+        self._dtype = np.dtype(dtype or array.dtype)
+        self._buffers = ReusedBuffers()
+
+    def rows(self, rows: Any, count: int) -> np.ndarray:
+        """The rows of a slice, or of an array of `count` indices."""
+        if isinstance(rows, slice):
+            part = self._array[rows]
+        else:
+            shape = (count, *self._array.shape[1:])
+            part = self._buffers.empty(self, "gathered", shape, self._array.dtype)
+            # The indices are right; mode="raise" would gather into a new array first.
+            np.take(self._array, rows, axis=0, out=part, mode="clip")
+        return self.convert(part)
+
+    def convert(self, part: np.ndarray) -> np.ndarray:
+        """`part` as a kernel takes it: C-contiguous, writable and of the dtype."""
+        if part.dtype == self._dtype and part.flags.carray:
+            return part
+        out = self._buffers.empty(self, "converted", part.shape, self._dtype)
+        np.copyto(out, part, casting="unsafe")
+        return out
+
+
+class ArrayBatches:
+    """Batches of arrays; the last may be smaller.
+
+    Args:
+        x, y, sample_weight: anything NumPy can read; y and sample_weight may be None.
+        batch_size: samples in a batch.
+        dtype: what x is converted to.
+        shuffle: whether every pass takes the samples in a new order.
+        adapt: x -> x in the rank that the model takes.
+
+    Raises:
+        ValueError: different lengths, or no samples. TypeError: no real numbers.
+    """
+
+    can_restart = True
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int = 32,
+        dtype: Any = "float32",
+        shuffle: bool = False,
+        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+    ) -> None:
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
+        arrays = {
+            name: as_array(value, name)
+            for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
+            if value is not None
+        }
+        if "x" not in arrays:
+            raise ValueError("x must be given; received None.")
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"x, y and sample_weight must have the same number of samples; received {lengths}.")
+        self.x, self.y, self.sample_weight = adapt(arrays["x"]), arrays.get("y"), arrays.get("sample_weight")
+        self.samples = len(self.x)
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self._columns = [_Column(self.x, dtype)]
+        self._columns += [
+            _Column(array) if array is not None else None  # type: ignore[misc]
+            for array in (self.y, self.sample_weight)
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Batches in a pass."""
+        return math.ceil(self.samples / self.batch_size)
+
+    def peek(self) -> Batch:
+        """All samples, as they are."""
+        return self.x, self.y, self.sample_weight
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = random.generator().permutation(self.samples) if self.shuffle else None
+        for start in range(0, self.samples, self.batch_size):
+            stop = min(start + self.batch_size, self.samples)
+            rows = slice(start, stop) if order is None else order[start:stop]
+            x, y, weight = (None if c is None else c.rows(rows, stop - start) for c in self._columns)
+            yield x, y, weight  # type: ignore[misc]
+
+    def split(self, fraction: float) -> tuple[ArrayBatches, ArrayBatches]:
+        """The first samples, and the last ones that make up `fraction` of all.
+
+        Raises:
+            ValueError: `fraction` is not between 0 and 1, or leaves one of the two parts without samples.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"validation_split must be between 0 and 1; received {fraction!r}.")
+        cut = math.floor(self.samples * (1 - fraction))
+        if cut in (0, self.samples):
+            raise ValueError(
+                f"validation_split={fraction} of {self.samples} samples leaves {cut} to train on and "
+                f"{self.samples - cut} to validate with; both need some."
+            )
+        parts = (self._part(slice(None, cut)), self._part(slice(cut, None)))
+        parts[0].shuffle = self.shuffle
+        return parts
+
+    def _part(self, rows: slice) -> ArrayBatches:
+        x, y, weight = (None if array is None else array[rows] for array in self.peek())
+        return ArrayBatches(x, y, weight, batch_size=self.batch_size, dtype=self._columns[0]._dtype)
+
+
+class StreamBatches:
+    """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
+
+    Args:
+        source: it; what has a length and no `__iter__` is read by index.
+        dtype, adapt: as for `ArrayBatches`.
+        class_weight: weights by class number for samples that come without.
+    """
+
+    samples = None
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        dtype: Any = "float32",
+        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+        class_weight: Mapping[Any, float] | None = None,
+    ) -> None:
+        self._source = source
+        self._adapt = adapt
+        self._class_weight = class_weight
+        self._columns = dict.fromkeys(("x", "y", "sample_weight"))
+        self._dtype = np.dtype(dtype)
+        self._buffers = ReusedBuffers()
+        self._started: Iterator[Batch] | None = None
+        self.steps: int | None = len(source) if hasattr(source, "__len__") else None
+        self.can_restart = not hasattr(source, "__next__")
+
+    def peek(self) -> Batch:
+        """The first batch, which the next pass will begin with.
+
+        Raises:
+            ValueError: there is none.
+        """
+        batches = iter(self)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError("x yields no batches.")
+        self._started = chain([first], batches)
+        return first
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._started is not None:
+            batches, self._started = self._started, None
+            return batches
+        return map(self._read, islice(self._source, self.steps))
+
+    def _read(self, item: Any) -> Batch:
+        parts = tuple(item) if isinstance(item, (tuple, list)) else (item,)
+        if not 1 <= len(parts) <= 3:
+            raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
+        x, y, weight = (
+            None if part is None else as_array(part, f"{name} of a batch")
+            for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
+        )
+        if x is None:
+            raise ValueError("x must yield batches; received None.")
+        lengths = {len(part) for part in (x, y, weight) if part is not None}
+        if len(lengths) > 1:
+            raise ValueError(f"a batch's x, y and sample_weight have different lengths: {sorted(lengths)}.")
+        if self._class_weight is not None and weight is None:
+            weight = class_weights(y, self._class_weight)
+        x = self._adapt(x)
+        if x.dtype != self._dtype or not x.flags.carray:
+            converted = self._buffers.empty(self, "x", x.shape, self._dtype)
+            np.copyto(converted, x, casting="unsafe")
+            x = converted
+        return x, y, weight
+
+
+Batches = ArrayBatches | StreamBatches
+
+
+class Epochs:
+    """Cuts batches into epochs: whole passes, or `steps` batches each, going on where the last epoch ended."""
+
+    def __init__(self, batches: Batches, steps: int | None, argument: str = "steps_per_epoch") -> None:
+        if steps is not None and (not hasattr(steps, "__index__") or steps < 1):
+            raise ValueError(f"{argument} must be a positive integer or None; received {steps!r}.")
+        self._batches = batches
+        self._limit = steps
+        self._pass: Iterator[Batch] | None = None
+        self.steps = batches.steps if steps is None else steps
+        self.ran_out = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._limit is None:
+            count = 0
+            for count, batch in enumerate(self._batches, 1):  # noqa: B007
+                yield batch
+            self.ran_out = count == 0
+        else:
+            for _ in range(self._limit):
+                batch = self._next()
+                if batch is None:
+                    self.ran_out = True
+                    break
+                yield batch
+        if self.ran_out:
+            warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
+
+    def _next(self) -> Batch | None:
+        if self._pass is None:
+            self._pass = iter(self._batches)
+        batch = next(self._pass, None)
+        if batch is None and self._batches.can_restart:
+            self._pass = iter(self._batches)
+            batch = next(self._pass, None)
+        return batch
