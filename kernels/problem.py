@@ -90,7 +90,8 @@ class _Window2D:
             raise ValueError(
                 f"the window is larger than the padded input: input ({self.H}, {self.W}), padding "
                 f"(({self.pad_top}, {self.pad_bottom}), ({self.pad_left}, {self.pad_right})), "
-                f"window ({self.R}, {self.S}), dilation ({self.dilation_h}, {self.dilation_w}) leave an output of ({self.P}, {self.Q})."
+                f"window ({self.R}, {self.S}), dilation ({self.dilation_h}, {self.dilation_w}) leave an output of "
+                f"({self.P}, {self.Q})."
             )
 
     @property

@@ -12,16 +12,17 @@ import h5py
 import numpy as np
 import pytest
 
-import fastconv as keras
-from fastconv import layers, optimizers
+from fastconv import callbacks, constraints, initializers, layers, losses, metrics, optimizers, regularizers, utils
 from fastconv.models import saving
+from fastconv.models.saving import load_model
+from fastconv.models.sequential import Sequential
 
 MEMBERS = ["metadata.json", "config.json", "model.weights.h5"]
 
 
 def convnet(**conv):
     """Every layer that an image classifier needs, with all sizes different."""
-    return keras.Sequential(
+    return Sequential(
         [
             layers.Input((11, 9, 3)),
             layers.Conv2D(4, (3, 2), strides=(2, 1), padding="same", activation="relu", name="first", **conv),
@@ -40,7 +41,7 @@ def convnet(**conv):
 
 
 def small(optimizer="adam", units=4, **compile_options):
-    model = keras.Sequential(
+    model = Sequential(
         [
             layers.Input((5, 4, 2)),
             layers.Conv2D(3, 2),
@@ -105,7 +106,7 @@ def edit_weights(path, edit):
 @pytest.fixture
 def saved(tmp_path):
     """A trained model and the file it was saved to."""
-    keras.utils.set_random_seed(1)
+    utils.set_random_seed(1)
     model = small()
     train(model)
     path = tmp_path / "model.keras"
@@ -120,9 +121,9 @@ def saved(tmp_path):
     "options",
     [
         {},
-        {"kernel_initializer": "he_normal", "bias_initializer": keras.initializers.Constant(0.5)},
-        {"kernel_regularizer": "l2", "bias_regularizer": keras.regularizers.L1L2(0.1, 0.2)},
-        {"kernel_constraint": keras.constraints.MaxNorm(2.0), "bias_constraint": "non_neg"},
+        {"kernel_initializer": "he_normal", "bias_initializer": initializers.Constant(0.5)},
+        {"kernel_regularizer": "l2", "bias_regularizer": regularizers.L1L2(0.1, 0.2)},
+        {"kernel_constraint": constraints.MaxNorm(2.0), "bias_constraint": "non_neg"},
         {"dilation_rate": 1, "use_bias": False, "trainable": False},
     ],
 )
@@ -130,7 +131,7 @@ def test_a_model_comes_back_as_it_was(tmp_path, options):
     model = convnet(**options)
     path = tmp_path / "model.keras"
     model.save(path)
-    loaded = keras.models.load_model(path)
+    loaded = load_model(path)
     assert loaded.get_config() == model.get_config()
     assert loaded.name == "net"
     assert not loaded.compiled
@@ -140,7 +141,7 @@ def test_a_model_comes_back_as_it_was(tmp_path, options):
 
 
 def test_float64_and_channels_first(tmp_path):
-    model = keras.Sequential(
+    model = Sequential(
         [
             layers.Input((2, 6, 5), dtype="float64"),
             layers.Conv2D(3, 2, data_format="channels_first", dtype="float64"),
@@ -149,7 +150,7 @@ def test_float64_and_channels_first(tmp_path):
         ]
     )
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     assert {weight.dtype for weight in loaded.get_weights()} == {np.dtype("float64")}
     assert_same(loaded.get_weights(), model.get_weights())
 
@@ -174,7 +175,7 @@ def test_training_goes_on_with_the_same_bits(tmp_path, name):
         model.optimizer.learning_rate *= 0.3
     model.save(tmp_path / "model.keras")
     uninterrupted = train(model, epochs=2, seed=1).history
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     assert type(loaded.optimizer) is type(model.optimizer)
     assert train(loaded, epochs=2, seed=1).history == uninterrupted
     assert_same(state(loaded), state(model))
@@ -201,7 +202,7 @@ def test_weights_go_into_a_model_that_is_not_compiled(saved):
 
 
 def test_load_without_compiling(saved):
-    loaded = keras.models.load_model(saved[1], compile=False)
+    loaded = load_model(saved[1], compile=False)
     assert not loaded.compiled
     assert_same(loaded.get_weights(), saved[0].get_weights())
 
@@ -209,7 +210,7 @@ def test_load_without_compiling(saved):
 def test_an_optimizer_saved_before_its_first_step(tmp_path):
     model = small(optimizers.Adam(0.25))
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     assert loaded.optimizer.learning_rate == 0.25
     train(model)
     train(loaded)
@@ -228,10 +229,10 @@ def test_another_optimizers_state_is_left_out_with_a_warning(saved):
     "options",
     [
         {"loss": "mse", "metrics": ["mae", "accuracy"]},
-        {"loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)},
+        {"loss": losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)},
         {
             "loss": "categorical_crossentropy",
-            "metrics": [keras.metrics.TopKCategoricalAccuracy(k=2, name="top2")],
+            "metrics": [metrics.TopKCategoricalAccuracy(k=2, name="top2")],
         },
     ],
 )
@@ -239,10 +240,10 @@ def test_how_it_was_compiled_comes_back(tmp_path, options):
     model = small(optimizer=None)
     model.compile("sgd", **options)
     x, y = batch()
-    y = keras.utils.to_categorical(y, 4)
+    y = utils.to_categorical(y, 4)
     before = model.evaluate(x, y, verbose=0, return_dict=True)
     model.save(tmp_path / "model.keras")
-    assert keras.models.load_model(tmp_path / "model.keras").evaluate(x, y, verbose=0, return_dict=True) == before
+    assert load_model(tmp_path / "model.keras").evaluate(x, y, verbose=0, return_dict=True) == before
 
 
 def test_a_frozen_layer_stays_frozen_and_its_optimizer_fits(tmp_path):
@@ -251,7 +252,7 @@ def test_a_frozen_layer_stays_frozen_and_its_optimizer_fits(tmp_path):
     model.compile("adam", "sparse_categorical_crossentropy")
     train(model)
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     assert not loaded.layers[0].trainable
     train(model)
     train(loaded)
@@ -483,7 +484,7 @@ def write_as_keras(path):
 def test_a_file_of_keras_opens(tmp_path):
     path = tmp_path / "keras.keras"
     weights, slots = write_as_keras(path)
-    model = keras.models.load_model(path)
+    model = load_model(path)
     assert_same(model.get_weights(), weights)
     assert [layer.name for layer in model.layers][:2] == ["conv2d_7", "max_pooling2d_3"]
     assert model.name == "sequential_3"
@@ -504,7 +505,7 @@ def test_both_directions_with_keras_itself(tmp_path):
     theirs = real.models.load_model(tmp_path / "ours.keras")
     np.testing.assert_allclose(theirs.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
     theirs.save(tmp_path / "theirs.keras")
-    assert_same(state(keras.models.load_model(tmp_path / "theirs.keras"))[:7], model.get_weights())
+    assert_same(state(load_model(tmp_path / "theirs.keras"))[:7], model.get_weights())
 
 
 # Files that do not fit, are damaged, or mean harm: nothing may happen but an error that names the file
@@ -512,7 +513,7 @@ def test_both_directions_with_keras_itself(tmp_path):
 
 def refuses(path, *words, error=ValueError):
     with pytest.raises(error) as caught:
-        keras.models.load_model(path)
+        load_model(path)
     for word in (os.path.basename(path), *words):
         assert word in str(caught.value)
 
@@ -547,7 +548,7 @@ def test_modules_in_a_file_are_never_imported(saved, tmp_path, monkeypatch):
         config["module"] = config["compile_config"]["optimizer"]["module"] = "evil_module"
 
     edit_config(saved[1], edit)
-    assert_same(keras.models.load_model(saved[1]).get_weights(), saved[0].get_weights())
+    assert_same(load_model(saved[1]).get_weights(), saved[0].get_weights())
 
 
 @pytest.mark.parametrize("class_name", ["Functional", "Lambda", 7])
@@ -683,7 +684,7 @@ def test_weights_that_do_not_fit_or_mean_harm(saved, edit, word):
 def test_an_old_layers_group_and_unknown_groups_are_fine(saved):
     edit_weights(saved[1], lambda file: file.create_group("layers/something/vars"))
     edit_weights(saved[1], lambda file: file.update({"metrics/vars/0": np.zeros(3)}))
-    assert_same(keras.models.load_model(saved[1]).get_weights(), saved[0].get_weights())
+    assert_same(load_model(saved[1]).get_weights(), saved[0].get_weights())
 
 
 def test_a_failure_half_way_leaves_the_model_alone(saved):
@@ -764,7 +765,7 @@ def test_members_with_paths_are_not_written_anywhere(saved, tmp_path):
         archive.writestr("../escaped.txt", "x")
         archive.writestr("assets/x", "x")
     before = sorted(tmp_path.parent.rglob("*"))
-    keras.models.load_model(saved[1])
+    load_model(saved[1])
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
@@ -774,20 +775,20 @@ def test_other_kinds_of_files(tmp_path):
         refuses(tmp_path / name, "older HDF5 format")
         with pytest.raises(ValueError, match="older HDF5 format"):
             model.load_weights(tmp_path / name)
-    for action in (keras.models.load_model, model.load_weights, model.save, model.save_weights):
+    for action in (load_model, model.load_weights, model.save, model.save_weights):
         with pytest.raises(ValueError, match="must end in"):
             action(tmp_path / "a.txt")
     for name in ("a.keras", "a.weights.h5"):
         with pytest.raises(FileNotFoundError):
             model.load_weights(tmp_path / name)
     with pytest.raises(FileNotFoundError):
-        keras.models.load_model(tmp_path / "a.keras")
+        load_model(tmp_path / "a.keras")
     (tmp_path / "text.keras").write_text("hello")
     refuses(tmp_path / "text.keras", "not a .keras file")
 
 
 def test_a_model_that_is_not_built(tmp_path):
-    model = keras.Sequential([layers.Dense(3)])
+    model = Sequential([layers.Dense(3)])
     for action in (model.save, model.save_weights, model.load_weights):
         with pytest.raises(ValueError, match="buil"):
             action(tmp_path / ("a.keras" if action == model.save else "a.weights.h5"))
@@ -852,10 +853,10 @@ def test_an_older_file_survives_at_every_member(saved, monkeypatch, nth):
 
 def test_checkpoints_during_fit_can_be_resumed(tmp_path):
     model = small()
-    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch:02d}.keras")
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / "{epoch:02d}.keras")
     x, y = batch()
     model.fit(x, y, batch_size=5, epochs=4, shuffle=False, verbose=0, callbacks=[checkpoint])
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"0{epoch}.keras" for epoch in range(1, 5)]
-    resumed = keras.models.load_model(tmp_path / "02.keras")
+    resumed = load_model(tmp_path / "02.keras")
     resumed.fit(x, y, batch_size=5, epochs=4, initial_epoch=2, shuffle=False, verbose=0)
     assert_same(state(resumed), state(model))

@@ -44,7 +44,7 @@ def for_kernel(x: np.ndarray, dtype: np.dtype, buffers: Buffers, owner: object, 
     if x.dtype == dtype and x.flags.carray:
         return x
     out = buffers.empty(owner, name, x.shape, dtype)
-    np.copyto(out, x, casting="same_kind")
+    np.copyto(out, x, casting="unsafe")
     return out
 
 

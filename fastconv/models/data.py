@@ -1,7 +1,7 @@
 """Batches of (x, y, sample_weight) from arrays, or from anything that yields them.
 
-Arrays stay as they are: a batch is a view where that will do, else it is gathered and converted into memory that the next
-batch uses again.
+Arrays stay as they are: a batch is a view where that will do, else it is gathered and converted into memory
+that the next batch uses again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
+from fastconv.layers.layout import for_kernel
 
 Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
@@ -81,15 +82,7 @@ class _Column:
             part = self._buffers.empty(self, "gathered", shape, self._array.dtype)
             # The indices are right; mode="raise" would gather into a new array first.
             np.take(self._array, rows, axis=0, out=part, mode="clip")
-        return self.convert(part)
-
-    def convert(self, part: np.ndarray) -> np.ndarray:
-        """`part` as a kernel takes it: C-contiguous, writable and of the dtype."""
-        if part.dtype == self._dtype and part.flags.carray:
-            return part
-        out = self._buffers.empty(self, "converted", part.shape, self._dtype)
-        np.copyto(out, part, casting="unsafe")
-        return out
+        return for_kernel(part, self._dtype, self._buffers, self, "converted")
 
 
 class ArrayBatches:
@@ -135,11 +128,9 @@ class ArrayBatches:
         self.samples = len(self.x)
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
-        self._columns = [_Column(self.x, dtype)]
-        self._columns += [
-            _Column(array) if array is not None else None  # type: ignore[misc]
-            for array in (self.y, self.sample_weight)
-        ]
+        self.dtype = dtype
+        others = (None if array is None else _Column(array) for array in (self.y, self.sample_weight))
+        self._columns = (_Column(self.x, dtype), *others)
 
     @property
     def steps(self) -> int:
@@ -157,6 +148,11 @@ class ArrayBatches:
             rows = slice(start, stop) if order is None else order[start:stop]
             x, y, weight = (None if c is None else c.rows(rows, stop - start) for c in self._columns)
             yield x, y, weight  # type: ignore[misc]
+
+    def whole(self) -> Batch:
+        """All samples as one batch."""
+        self.batch_size = max(self.samples, 1)
+        return next(iter(self))
 
     def split(self, fraction: float) -> tuple[ArrayBatches, ArrayBatches]:
         """The first samples, and the last ones that make up `fraction` of all.
@@ -178,7 +174,7 @@ class ArrayBatches:
 
     def _part(self, rows: slice) -> ArrayBatches:
         x, y, weight = (None if array is None else array[rows] for array in self.peek())
-        return ArrayBatches(x, y, weight, batch_size=self.batch_size, dtype=self._columns[0]._dtype)
+        return ArrayBatches(x, y, weight, batch_size=self.batch_size, dtype=self.dtype)
 
 
 class StreamBatches:
@@ -203,7 +199,6 @@ class StreamBatches:
         self._source = source
         self._adapt = adapt
         self._class_weight = class_weight
-        self._columns = dict.fromkeys(("x", "y", "sample_weight"))
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
@@ -244,12 +239,11 @@ class StreamBatches:
             raise ValueError(f"a batch's x, y and sample_weight have different lengths: {sorted(lengths)}.")
         if self._class_weight is not None and weight is None:
             weight = class_weights(y, self._class_weight)
-        x = self._adapt(x)
-        if x.dtype != self._dtype or not x.flags.carray:
-            converted = self._buffers.empty(self, "x", x.shape, self._dtype)
-            np.copyto(converted, x, casting="unsafe")
-            x = converted
-        return x, y, weight
+        return for_kernel(self._adapt(x), self._dtype, self._buffers, self, "x"), y, weight
+
+    def whole(self) -> Batch:
+        """The next batch."""
+        return next(iter(self))
 
 
 Batches = ArrayBatches | StreamBatches

@@ -23,7 +23,7 @@ class Objective:
         loss, metrics, weighted_metrics: as for `Sequential.compile`.
 
     Attributes:
-        loss: the `Loss`, None before `resolve` or without one.
+        loss: the `Loss`, None before `prepare` or without one.
 
     Raises:
         ValueError, TypeError: one is unknown.
@@ -45,7 +45,7 @@ class Objective:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The mean of the loss, then the metrics; only the first before `resolve`."""
+        """The mean of the loss, then the metrics; only the first before `prepare`."""
         return [self.total, *self._plain, *self._weighted]
 
     @property
@@ -53,36 +53,32 @@ class Objective:
         """Their names in the logs."""
         return ["loss", *self._names]
 
-    def resolve(self, y_true_shape: Sequence[int | None], y_pred_shape: Sequence[int | None]) -> None:
-        """Choose what depends on the shapes; later calls change nothing."""
-        if self._resolved:
-            return
-        plain, weighted = (
-            [metrics.resolve(entry, y_true_shape, y_pred_shape) for entry in entries]
-            for entries in self._identifiers.values()
-        )
-        self.loss = losses.resolve(self._loss_identifier, y_true_shape, y_pred_shape)
-        self._plain = [metric for metric in plain if metric is not None]
-        self._weighted = [metric for metric in weighted if metric is not None]
-        self._names = _unique_names(self._plain, self._weighted)
-        self._resolved = True
-
-    def check_targets(self, y: np.ndarray, y_pred_shape: Sequence[int | None], dtype: Any) -> None:
-        """Find out now what the loss would refuse in some batch.
+    def prepare(self, y: np.ndarray, y_pred_shape: Sequence[int | None], dtype: Any) -> None:
+        """Choose, the first time, what depends on the shapes; find out now what the loss would refuse in
+        some batch.
 
         Raises:
             ValueError: the shape of `y`, or a class number in it, does not suit predictions of that shape.
+                Nothing is chosen then.
         """
-        if self.loss is None:
-            return
-        sizes = tuple(1 if size is None else size for size in y_pred_shape[1:])
-        for start in range(0, len(y), _ROWS_AT_ONCE):
-            rows = y[start : start + _ROWS_AT_ONCE]
-            self.loss.prepare(rows, np.broadcast_to(np.zeros((), dtype), (len(rows), *sizes)))
+        loss = self.loss or losses.resolve(self._loss_identifier, y.shape, y_pred_shape)
+        if loss is not None:
+            sizes = tuple(1 if size is None else size for size in y_pred_shape[1:])
+            for start in range(0, len(y), _ROWS_AT_ONCE):
+                rows = y[start : start + _ROWS_AT_ONCE]
+                loss.prepare(rows, np.broadcast_to(np.zeros((), dtype), (len(rows), *sizes)))
+        if not self._resolved:
+            plain, weighted = (
+                [metrics.resolve(entry, y.shape, y_pred_shape) for entry in entries if entry is not None]
+                for entries in self._identifiers.values()
+            )
+            self._plain = [metric for metric in plain if metric is not None]
+            self._weighted = [metric for metric in weighted if metric is not None]
+            self._names = _unique_names(self._plain, self._weighted)
+            self.loss = loss
+            self._resolved = True
 
-    def update(
-        self, value: float, y: np.ndarray | None, y_pred: np.ndarray, sample_weight: np.ndarray | None
-    ) -> None:
+    def update(self, value: float, y: np.ndarray | None, y_pred: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Take a batch with that loss into account."""
         self.total.update_state(value, len(y_pred))
         for metric in self._plain:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -33,7 +34,9 @@ def save_model(model: Any, filepath: Path, overwrite: bool = True) -> None:
     Raises:
         ValueError: `filepath` does not end in ".keras", or the model is not built.
         FileExistsError: the file exists and `overwrite` is False.
-        TypeError: the model has a loss or metric of its own that no file can describe.
+
+    A loss or metric of the user's own cannot be described in a file: a warning says so, and the loaded model has to
+    be compiled again.
     """
     from fastconv.models.weights_file import weights_to_bytes
 
@@ -49,7 +52,7 @@ def save_model(model: Any, filepath: Path, overwrite: bool = True) -> None:
         "config": model.get_config(),
         "registered_name": None,
         "build_config": {"input_shape": model.input_shape},
-        "compile_config": model.get_compile_config() or {},
+        "compile_config": _compile_config(model),
     }
     weights = weights_to_bytes(model)
     with atomic_write(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
@@ -152,6 +155,14 @@ def _unknown_kind(source: str, expected: str) -> ValueError:
             "opens such a file with load_model and saves it again as .keras or .weights.h5."
         )
     return ValueError(f"filepath must end in {expected}, not be {source!r}.")
+
+
+def _compile_config(model: Any) -> dict[str, Any]:
+    try:
+        return model.get_compile_config() or {}
+    except TypeError as error:
+        warnings.warn(f"{model.name} is saved without what compile() was given: {error}", stacklevel=4)
+        return {}
 
 
 def _parse_config(config_json: bytes) -> Mapping[str, Any]:

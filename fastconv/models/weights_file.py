@@ -107,14 +107,15 @@ class _Reader:
         group = self._group(file, "optimizer/vars")
         if model.optimizer is None or group is None:
             return []
-        # An optimizer that was saved before its first step has no slots yet.
-        if len(group) != len(model.optimizer.variables):
-            model.optimizer.build(model.trainable_weights)
-        variables = model.optimizer.variables
+        optimizer = model.optimizer
+        optimizer.build(model.trainable_weights)
+        variables = optimizer.variables
+        counters = [variable for variable in variables if variable.shape == ()]
+        if len(group) == len(counters):
+            variables = counters  # saved before its first step, it had no slots
         if len(group) != len(variables):
             raise _OtherOptimizer(
-                f"{self._source}: optimizer has {len(group)} variables, but {model.optimizer.name} expects "
-                f"{len(variables)}."
+                f"{self._source}: optimizer has {len(group)} variables, but {optimizer.name} expects {len(variables)}."
             )
         return [(variable, self._array(group, index, variable)) for index, variable in enumerate(variables)]
 

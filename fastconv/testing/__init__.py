@@ -1,0 +1,12 @@
+"""Checks that anyone who writes a kernel or a layer can run on it: `check_kernel`, `check_gradient`, `check_layer`.
+
+They return nothing where all is well and raise `Mismatch`, an AssertionError, that says what differs.
+"""
+
+from fastconv.testing.comparison import KernelMismatch, Mismatch
+from fastconv.testing.gradients import check_gradient
+from fastconv.testing.kernel_checks import check_kernel
+from fastconv.testing.layer_checks import check_layer
+from fastconv.testing.shapes import load_shapes
+
+__all__ = ["KernelMismatch", "Mismatch", "check_gradient", "check_kernel", "check_layer", "load_shapes"]

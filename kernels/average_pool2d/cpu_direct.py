@@ -28,7 +28,7 @@ def cpu_direct(problem, x, y, workspace):
 
 @cpu_jit(inner=True)
 def _window(shape, x, row, column, rows, columns, y, channels):
-    """A block of channels at y, the mean of rows x columns pixels at x that lie `row` and `column` apart."""
+    """A block of channels at y: the mean of rows x columns pixels at x, `row` and `column` apart."""
     total = tile_zero(shape, x)
     for r in range(rows):
         for s in range(columns):

@@ -46,20 +46,16 @@ class _Plan:
     """How a problem is cut.
 
     runs: (tap_h, tap_w, first channel, elements, offset into gw, first filter, filters), int64 (T, 7): `elements`
-    neighbours
-        in x are the rows of gw from that offset on.
-    chunks: partial filters; images: taken by one pass; pad: zeros round an image (top, bottom, left, right).
+        neighbours in x are the rows of gw from that offset on.
+    chunks: partial filters. images, rows: of y, taken by one pass over the filter. band: padded input rows of one image
+        that such a pass reads; 0 where there is no padding.
     """
 
     runs: np.ndarray
     chunks: int
     images: int
-    pad: tuple[int, int, int, int]
-
-    def image_elements(self, problem: Conv2DProblem) -> int:
-        """Of a padded image; 0 where none is needed."""
-        top, bottom, left, right = self.pad
-        return (top + problem.H + bottom) * (left + problem.W + right) * problem.C if any(self.pad) else 0
+    rows: int
+    band: int
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,27 +76,29 @@ def _plan(problem: Conv2DProblem) -> _Plan:
         (
             tap_h,
             tap_w,
-            group * channels,
+            group * channels + first,
             min(piece, count - first),
             offset + first * p.K,
             group * filters,
             filters,
-            first,
         )
         for tap_h, tap_w, offset, count in merged.tolist()
         for first in range(0, count, piece)
         for group in range(p.groups)
     ]
-    table = np.array([(h, w, c + first, n, o, k, f) for h, w, c, n, o, k, f, first in runs], np.int64)
-    image_bytes = (p.H * p.W * p.C + p.P * p.Q * p.K) * p.itemsize
-    pad = (p.pad_top, p.pad_bottom, p.pad_left, p.pad_right)
-    return _Plan(table, chunks, max(1, _CACHE_BYTES // image_bytes), pad)
+    row_bytes = (p.stride_h * p.W * p.C + p.Q * p.K) * p.itemsize
+    rows = max(1, min(p.P, _CACHE_BYTES // row_bytes))
+    images = max(1, _CACHE_BYTES // (row_bytes * p.P)) if rows == p.P else 1
+    padded = p.pad_top or p.pad_bottom or p.pad_left or p.pad_right
+    band = (rows - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1 if padded else 0
+    return _Plan(np.array(runs, np.int64), chunks, images, rows, band)
 
 
 def _workspace_bytes(problem: Conv2DProblem) -> int:
     plan = _plan(problem)
     partial = plan.chunks * (problem.R * problem.S * (problem.C // problem.groups) + 1) * problem.K
-    return (partial + get_num_threads() * plan.images * plan.image_elements(problem)) * problem.itemsize
+    row = (problem.pad_left + problem.W + problem.pad_right) * problem.C
+    return (partial + get_num_threads() * plan.images * plan.band * row) * problem.itemsize
 
 
 @kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes)
@@ -109,11 +107,11 @@ def cpu_direct(problem, x, gy, gw, gb, workspace):
     memory = workspace[: _workspace_bytes(p)].view(x.dtype)
     partial = memory[: plan.chunks * (gw.size + p.K)]  # (chunks, R*S*C/groups + 1, K): filters, then bias
     threads = get_num_threads()
-    top, _, left, right = plan.pad
     _run(
-        x.reshape(-1), gy.reshape(-1), partial, memory[partial.size :], threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K,
-        p.stride_h, p.stride_w, top, left, left + p.W + right, plan.image_elements(p),
-        plan.runs, plan.chunks, plan.images, gw.size + p.K,
+        x.reshape(-1), np.ones(1, x.dtype), gy.reshape(-1), partial, memory[partial.size :], threads,
+        p.N, p.H, p.W, p.C, p.P, p.Q, p.K,
+        p.stride_h, p.stride_w, p.pad_top, p.pad_left, p.pad_left + p.W + p.pad_right, plan.band,
+        plan.runs, plan.chunks, plan.images, plan.rows, gw.size + p.K,
     )  # fmt: skip
     _add_chunks(partial, gw.reshape(-1), gw.reshape(-1)[:0] if gb is None else gb, plan.chunks, gw.size, p.K, threads)
 
@@ -163,30 +161,47 @@ def _rows(shape, x, row_stride, step_h, step_w, x_image, gy, y_image, filters, P
 
 
 @cpu_jit(inner=True)
-def _pad_images(x, first, images, H, width, padded, start, top, left, row, image):
-    """Images first .. first+images of x (.., H, width) into zeroed borders: padded (.., image / row, row)."""
+def _sum(x, row_stride, step_h, step_w, x_image, gy, y_image, K, P, Q, images, gw, rows, filters):
+    """rows x filters of gw: blocks of filters, each with all rows."""
+    wide, narrow = WIDE_VECTORS * lanes(x), NARROW_VECTORS * lanes(x)
+    k = 0
+    while filters - k >= wide:
+        _rows(
+            tile_shape(WIDE_ROWS, WIDE_VECTORS, False), x, row_stride, step_h, step_w, x_image,
+            at(gy, k), y_image, K, P, Q, images, at(gw, k), rows, 0,
+        )  # fmt: skip
+        k += wide
+    while k < filters:
+        _rows(
+            tile_shape(NARROW_ROWS, NARROW_VECTORS, True), x, row_stride, step_h, step_w, x_image,
+            at(gy, k), y_image, K, P, Q, images, at(gw, k), rows, filters - k,
+        )  # fmt: skip
+        k += narrow
+
+
+@cpu_jit(inner=True)
+def _copy_bands(x, image, images, first, rows, H, width, scratch, start, left, row):
+    """Rows first .. first+rows of several images, zeros outside them: scratch (images, rows, row) from start on."""
     for i in range(images):
-        for h in range(image // row):
-            target = start + i * image + h * row
-            inside = top <= h < top + H
-            for j in range(left if inside else row):
-                padded[target + j] = 0
+        for j in range(rows):
+            target, h = start + (i * rows + j) * row, first + j
+            inside = 0 <= h < H
+            for k in range(left if inside else row):
+                scratch[target + k] = 0
             if inside:
-                source = ((first + i) * H + h - top) * width
-                for j in range(width):
-                    padded[target + left + j] = x[source + j]
-                for j in range(left + width, row):
-                    padded[target + j] = 0
+                for k in range(width):
+                    scratch[target + left + k] = x[((image + i) * H + h) * width + k]
+                for k in range(left + width, row):
+                    scratch[target + k] = 0
 
 
 @cpu_jit(inner=True)
 def _thread(
-    thread, x, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
-    stride_h, stride_w, top, left, width, padded_image, runs, chunks, group_images, stride_chunk,
+    thread, x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
+    stride_h, stride_w, top, left, width, band, runs, chunks, group_images, group_rows, stride_chunk,
 ):  # fmt: skip
     """Every `threads`-th pair of a chunk and a share of the runs; the share with the first run has the bias too."""
     shares = (16 + chunks - 1) // chunks
-    wide, narrow = WIDE_VECTORS * lanes(x), NARROW_VECTORS * lanes(x)
     for task in range(thread, chunks * shares, threads):
         chunk, share = task // shares, task % shares
         base = chunk * stride_chunk
@@ -195,51 +210,46 @@ def _thread(
             for row in range(runs[i, 3]):
                 for k in range(runs[i, 6]):
                     partial[base + runs[i, 4] + row * K + runs[i, 5] + k] = 0
+        bias = base + stride_chunk - K
         if share == 0:
-            bias = base + stride_chunk - K
             for k in range(K):
                 partial[bias + k] = 0
-            for pixel in range(begin * P * Q, end * P * Q):
-                for k in range(K):
-                    partial[bias + k] += gy[pixel * K + k]
         for first in range(begin, end, group_images):
             images = min(group_images, end - first)
-            if padded_image > 0:
-                source, row, image = scratch, width * C, padded_image
-                origin = thread * group_images * padded_image
-                _pad_images(x, first, images, H, W * C, scratch, origin, top, left * C, row, image)
-            else:
-                source, row, image, origin = x, W * C, H * W * C, first * H * W * C
-            for i in range(share, runs.shape[0], shares):
-                a = origin + runs[i, 0] * row + runs[i, 1] * C + runs[i, 2]
-                k, last = runs[i, 5], runs[i, 5] + runs[i, 6]
-                while last - k >= wide:
-                    _rows(
-                        tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, a), row, stride_h, stride_w * C, image,
-                        at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
-                        at(partial, base + runs[i, 4] + k), runs[i, 3], 0,
+            for p in range(0, P, group_rows):
+                rows = min(group_rows, P - p)
+                if band > 0:
+                    source, row, image = scratch, width * C, band * width * C
+                    origin = thread * group_images * image
+                    _copy_bands(x, first, images, p * stride_h - top, band, H, W * C, scratch, origin, left * C, row)
+                else:
+                    source, row, image, origin = x, W * C, H * W * C, (first * H + p * stride_h) * W * C
+                gradient = (first * P + p) * Q * K
+                for i in range(share, runs.shape[0], shares):
+                    a = origin + runs[i, 0] * row + runs[i, 1] * C + runs[i, 2]
+                    _sum(
+                        at(source, a), row, stride_h, stride_w * C, image,
+                        at(gy, gradient + runs[i, 5]), P * Q * K, K, rows, Q, images,
+                        at(partial, base + runs[i, 4] + runs[i, 5]), runs[i, 3], runs[i, 6],
                     )  # fmt: skip
-                    k += wide
-                while k < last:
-                    _rows(
-                        tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, a), row, stride_h, stride_w * C,
-                        image, at(gy, first * P * Q * K + k), P * Q * K, K, P, Q, images,
-                        at(partial, base + runs[i, 4] + k), runs[i, 3], last - k,
+                if share == 0:  # the bias: one more row, whose input is 1 everywhere
+                    _sum(
+                        at(one, 0), 0, 0, 0, 0, at(gy, gradient), P * Q * K, K, rows, Q, images,
+                        at(partial, bias), 1, K,
                     )  # fmt: skip
-                    k += narrow
 
 
 @cpu_jit
 def _run(
-    x, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
-    stride_h, stride_w, top, left, width, padded_image, runs, chunks, group_images, stride_chunk,
+    x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
+    stride_h, stride_w, top, left, width, band, runs, chunks, group_images, group_rows, stride_chunk,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
-            x, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
-            stride_h, stride_w, top, left, width, padded_image, runs, chunks, group_images, stride_chunk,
+            x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K,
+            stride_h, stride_w, top, left, width, band, runs, chunks, group_images, group_rows, stride_chunk,
         ),
     )  # fmt: skip
 

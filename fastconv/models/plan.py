@@ -1,0 +1,57 @@
+"""`BackwardPlan`: where gradients have to go in a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastconv.buffers import Buffers
+from fastconv.layers import Layer
+from fastconv.variable import Variable
+
+
+@dataclass(frozen=True)
+class BackwardPlan:
+    """Which layers a backward pass goes through, last first, and the weights that it is for.
+
+    steps: (layer, whether its input's gradient is needed, whether its weights' are).
+    variables: the weights that training changes.
+    penalised: the layers whose `losses` belong to the model's loss.
+    """
+
+    steps: tuple[tuple[Layer, bool, bool], ...]
+    variables: tuple[Variable, ...]
+    penalised: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> BackwardPlan:
+        """The plan for the trainable weights of these layers: nothing goes below the first that has any."""
+        trained = [index for index, layer in enumerate(layers) if layer.trainable_weights]
+        first = trained[0] if trained else len(layers)
+        steps = [(layers[i], i > first, i in trained) for i in range(len(layers) - 1, first - 1, -1)]
+        variables = [weight for i in trained for weight in layers[i].trainable_weights]
+        return cls(tuple(steps), tuple(variables), tuple(layer for layer in layers if layer.has_losses))
+
+    @classmethod
+    def full(cls, layers: Sequence[Layer]) -> BackwardPlan:
+        """The plan for all gradients there are, the input's too."""
+        return cls(tuple((layer, True, True) for layer in reversed(layers)), (), ())
+
+    def run(self, grad: Any, buffers: Buffers, through_activation: bool) -> Any:
+        """Fill the gradients from that of the last layer's output; see `Layer.backward`."""
+        for layer, need_input_grad, need_weight_grad in self.steps:
+            grad = layer.backward(
+                grad,
+                buffers,
+                need_input_grad=need_input_grad,
+                need_weight_grad=need_weight_grad,
+                through_activation=through_activation,
+            )
+            through_activation = True
+        return grad
+
+    @property
+    def penalty(self) -> float:
+        """What regularizers add to the loss."""
+        return sum(loss for layer in self.penalised for loss in layer.losses)

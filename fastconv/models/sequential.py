@@ -1,0 +1,86 @@
+"""`Sequential`: the model. Layers are in `stack.py`, training in `training.py`; here is what is shown and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from fastconv import layers as layer_module
+from fastconv.models.training import Trainer
+
+
+class Sequential(Trainer):
+    """A stack of layers, each with one input and one output, `keras.Sequential`.
+
+    Its weights exist as soon as the shape of the input is known: from an `Input` or `input_shape=` at the
+    beginning, from `build`, or from the first batch.
+
+    Args:
+        layers: layers to add.
+        trainable: False freezes all layers.
+        name: by default "sequential", "sequential_1" ...
+
+    Attributes:
+        name; optimizer, loss: as given to `compile`, the optimizer as an object; stop_training: a callback
+        sets it to
+            end `fit`; history: the `History` of the last `fit`.
+    """
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Print the layers, their output shapes and their numbers of parameters; see `models.summary`."""
+        from fastconv.models.summary import print_summary
+
+        print_summary(self, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, dtype and layers in Keras 3's layout, without weights and what `compile` was given."""
+        parts = self._layers if self._input is None else [self._input, *self._layers]
+        policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": self.dtype}}
+        config = {
+            "name": self.name,
+            "trainable": self._trainable,
+            "dtype": {**policy, "registered_name": None},
+            "layers": [layer_module.serialize(layer) for layer in parts],
+        }
+        return {**config, "build_input_shape": self.input_shape} if self.built else config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The model that `get_config` described, with new weights.
+
+        Raises:
+            ValueError: a layer is unknown or its arguments do not make one.
+        """
+        model = cls(name=config.get("name"))
+        for layer in config["layers"]:
+            model.add(layer_module.deserialize(layer))
+        if not model.built and config.get("build_input_shape"):
+            model.build(config["build_input_shape"])
+        if not config.get("trainable", True):
+            model._trainable = False
+        return model
+
+    def to_json(self, **options: Any) -> str:
+        """The config as JSON text; `options` are for `json.dumps`."""
+        described = {"module": "keras", "class_name": "Sequential", "config": self.get_config()}
+        return json.dumps({**described, "registered_name": None}, **options)
+
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write layers, weights, and what `compile` was given, to a `.keras` file; see `models.saving`."""
+        from fastconv.models.saving import save_model
+
+        save_model(self, filepath, overwrite=overwrite)
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write the weights to a `.weights.h5` file; see `models.saving`."""
+        from fastconv.models.saving import save_weights
+
+        save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: str | os.PathLike[str], **options: Any) -> None:
+        """Read weights that `save_weights` wrote; see `models.saving`."""
+        from fastconv.models.saving import load_weights
+
+        load_weights(self, filepath, **options)

@@ -1,0 +1,47 @@
+"""Comparing arrays so that a failure says where they differ, and so that NaN is never close to anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_SHOWN = 5
+
+
+class Mismatch(AssertionError):
+    """A check failed.
+
+    Attributes:
+        check: the name of the check, one word or two.
+    """
+
+    def __init__(self, check: str, message: str) -> None:
+        super().__init__(message)
+        self.check = check
+
+
+class KernelMismatch(Mismatch):
+    """A kernel broke its contract; the message ends with a line that repeats the check."""
+
+
+def difference(name: str, got: np.ndarray, expected: np.ndarray, tolerance: Any = 0.0) -> str | None:
+    """What differs between two arrays of one shape, or None.
+
+    NaN equals NaN and nothing else, an infinity equals itself; all other elements may differ by `tolerance`, a
+    number or an array.
+    """
+    if got.shape != expected.shape:
+        return f"{name} has shape {got.shape}, expected {expected.shape}"
+    with np.errstate(invalid="ignore"):
+        close = np.abs(got - expected) <= tolerance  # NaN compares as False
+    equal = close | (got == expected) | (np.isnan(got) & np.isnan(expected))
+    places = np.argwhere(~equal)
+    if len(places) == 0:
+        return None
+    lines = [f"{len(places)} of {equal.size} elements of {name} are wrong:"]
+    allowed = np.broadcast_to(tolerance, equal.shape)
+    for place in map(tuple, places[:_SHOWN]):
+        index = ", ".join(map(str, place))
+        lines.append(f"  {name}[{index}]: expected {expected[place]}, got {got[place]} (allowed: {allowed[place]:.3g})")
+    return "\n".join(lines)

@@ -1,0 +1,47 @@
+"""Arrays with poisoned memory round them, so that access out of bounds shows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.buffers import aligned_bytes
+
+_GUARD_BYTES = 4096
+_POISON = 0xFF  # four or eight of these bytes are a NaN
+
+
+class Guarded:
+    """An uninitialised array, all NaN, between two guards of NaN.
+
+    Attributes:
+        array: C-contiguous, of `shape` and `dtype`. It begins `offset` bytes after a cache line does: one element, for
+            arrays that a user may pass, shows a kernel that expects more of them than alignment to an element.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, offset: int | None = None) -> None:
+        dtype = np.dtype(dtype)
+        begin = _GUARD_BYTES + (dtype.itemsize if offset is None else offset)
+        end = begin + math.prod(shape) * dtype.itemsize
+        block = aligned_bytes(end + _GUARD_BYTES)
+        block.fill(_POISON)
+        self._guards = block[:begin], block[end:]
+        self.array = block[begin:end].view(dtype).reshape(shape)
+
+    @classmethod
+    def copy_of(cls, array: np.ndarray) -> Guarded:
+        """A copy of `array` between guards."""
+        guarded = cls(array.shape, array.dtype)
+        guarded.array[...] = array
+        return guarded
+
+    def violation(self) -> str | None:
+        """Where something was written beside the array, or None."""
+        before, after = self._guards
+        for side, guard in (("before", before[::-1]), ("after", after)):
+            places = np.flatnonzero(guard != _POISON)
+            if len(places):
+                return f"{len(places)} bytes {side} the array were written, the nearest {places[0]} bytes away"
+        return None

@@ -1,0 +1,167 @@
+"""What a kernel is checked on: for each op its arrays, data of several kinds and what the reference makes of it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastconv import kernels
+from fastconv.kernels.reference_windows import options, windows
+
+Shape = tuple[int, ...]
+Arrays = dict[str, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Op:
+    """The arrays of an op in the order of its `run`, and how its rounding errors grow.
+
+    terms: problem -> the numbers that one element of an output is a sum of; 0 if nothing is rounded.
+    optional: an input or output that may be None.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    terms: Callable[[Any], int]
+    optional: str | None = None
+
+
+OPS = {
+    "conv2d": Op(("x", "w", "bias"), ("y",), lambda p: p.R * p.S * p.C // p.groups + 1, "bias"),
+    "conv2d_backward_data": Op(("gy", "w"), ("gx",), lambda p: p.R * p.S * p.K // p.groups),
+    "conv2d_backward_filter": Op(("x", "gy"), ("gw", "gb"), lambda p: p.N * p.P * p.Q, "gb"),
+    "max_pool2d": Op(("x",), ("y",), lambda p: 0),
+    "max_pool2d_backward": Op(("x", "gy"), ("gx",), lambda p: p.R * p.S),
+    "average_pool2d": Op(("x",), ("y",), lambda p: p.R * p.S),
+    "average_pool2d_backward": Op(("gy",), ("gx",), lambda p: p.R * p.S),
+    "im2col": Op(("x",), ("col",), lambda p: 0),
+    "col2im": Op(("col",), ("gx",), lambda p: p.R * p.S),
+}
+
+
+def array_shape(name: str, problem: Any) -> Shape:
+    """The shape of the array that the ops call `name`."""
+    if name in ("x", "gx"):
+        return problem.x_shape
+    if name in ("w", "gw"):
+        return problem.w_shape
+    if name in ("y", "gy"):
+        return problem.y_shape
+    if name == "col":
+        return problem.N, problem.P, problem.Q, problem.R, problem.S, problem.C
+    return (problem.K,)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs, and for each output the expected values and the error allowed; None for an array left out.
+
+    check: what a failure is called: "integers" (exact), "floats", "optional" (an array left out), "special values".
+    """
+
+    check: str
+    inputs: Arrays
+    expected: Arrays
+    tolerance: dict[str, Any]
+
+
+@functools.lru_cache(maxsize=4)  # the variants of an op are checked one after the other
+def cases(op: str, problem: Any, seed: int) -> tuple[Case, ...]:
+    """All cases of `problem`; the same seed gives the same data."""
+    rng = np.random.default_rng(seed)
+    this = OPS[op]
+    exact = dict.fromkeys(this.outputs, 0.0)
+    integers = _integers(op, problem, rng)
+    found = [Case("integers", integers, reference(op, problem, integers), exact)]
+
+    floats = _floats(op, problem, rng)
+    found.append(Case("floats", floats, reference(op, problem, floats), _rounding(op, problem, floats)))
+
+    if this.optional is not None:
+        without = {name: array for name, array in integers.items() if name != this.optional}
+        expected = reference(op, problem, without, leave_out=this.optional)
+        found.append(Case("optional", without, expected, exact))
+    special = _special(op, problem, integers, rng)
+    found.append(Case("special values", special, reference(op, problem, special), exact))
+    return tuple(found)
+
+
+def reference(op: str, problem: Any, inputs: Arrays, leave_out: str | None = None) -> dict[str, Any]:
+    """The outputs that the reference makes of `inputs`, in float64."""
+    this = OPS[op]
+    outputs = {name: np.empty(array_shape(name, problem)) for name in this.outputs if name != leave_out}
+    arrays = [inputs.get(name) for name in this.inputs] + [outputs.get(name) for name in this.outputs]
+    kernels.get(op, "reference").run(replace(problem, dtype="float64"), *arrays, None)
+    return outputs
+
+
+def _rounding(op: str, problem: Any, inputs: Arrays) -> dict[str, Any]:
+    """A bound of the rounding errors: terms * unit * the sum of the terms' magnitudes.
+
+    Each of n additions, and the product or quotient before or after them, is off by half a unit at most. Twice that
+    allows for the reference, which is no better than a float64 kernel.
+    """
+    terms = OPS[op].terms(problem)
+    units = (terms + 1 if terms else 0) * np.finfo(problem.dtype).eps
+    sizes = {name: array if _is_compared(op, name) else np.abs(array) for name, array in inputs.items()}  # type: ignore[arg-type]
+    return {name: units * size for name, size in reference(op, problem, sizes).items()}
+
+
+def _is_compared(op: str, name: str) -> bool:
+    """Whether the op takes a maximum over that input."""
+    return op.startswith("max") and name == "x"
+
+
+def _integers(op: str, problem: Any, rng: np.random.Generator) -> Arrays:
+    """Integers so small that every sum is exact; for max pooling they make ties."""
+    exact = 2 ** (np.finfo(problem.dtype).nmant + 1)
+    largest = max(1, min(3, math.isqrt(exact // max(1, OPS[op].terms(problem)))))
+    arrays: Arrays = {}
+    for name in OPS[op].inputs:
+        values = rng.integers(-largest, largest, array_shape(name, problem), endpoint=True)
+        arrays[name] = values.astype(problem.dtype)
+    if op == "average_pool2d_backward":  # so that every share is an integer
+        counts = np.lcm.reduce(_window_counts(problem))
+        arrays["gy"] = arrays["gy"] * arrays["gy"].dtype.type(counts)
+    return arrays
+
+
+def _floats(op: str, problem: Any, rng: np.random.Generator) -> Arrays:
+    """Random numbers; for max pooling no two are equal."""
+    arrays: Arrays = {}
+    for name in OPS[op].inputs:
+        shape = array_shape(name, problem)
+        if _is_compared(op, name):
+            count = math.prod(shape)
+            arrays[name] = (rng.permutation(count).reshape(shape) - count / 2).astype(problem.dtype)
+        else:
+            arrays[name] = rng.standard_normal(shape).astype(problem.dtype)
+    return arrays
+
+
+def _special(op: str, problem: Any, integers: Arrays, rng: np.random.Generator) -> Arrays:
+    """NaN: one in the first input, or for max pooling many, and infinities, among a few equal numbers."""
+    arrays = dict(integers)
+    name = OPS[op].inputs[0]
+    shape = array_shape(name, problem)
+    if _is_compared(op, name):
+        values = rng.choice([np.nan, -np.inf, np.inf, -1.0, 0.0], shape, p=[0.1, 0.5, 0.1, 0.2, 0.1])
+        arrays[name] = values.astype(problem.dtype)
+    elif math.prod(shape):
+        first = integers[name].copy()  # type: ignore[union-attr]
+        first.flat[rng.integers(first.size)] = np.nan
+        arrays[name] = first
+    return arrays
+
+
+def _window_counts(problem: Any) -> list[int]:
+    """The different numbers of pixels that a window has in the image."""
+    where = windows((problem.H, problem.W), (problem.R, problem.S), **options(problem))
+    inside = where.inside()
+    counts = np.sum([inside[tap] for _, _, tap in where.taps()], axis=0)
+    return sorted(set(counts.astype(int).ravel().tolist()))

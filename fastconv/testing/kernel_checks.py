@@ -1,0 +1,110 @@
+"""`check_kernel`: does a kernel keep the contract that kernels/README.md states?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels import Kernel
+from fastconv.testing.comparison import KernelMismatch, difference
+from fastconv.testing.guarded import Guarded
+from fastconv.testing.kernel_cases import OPS, Case, array_shape, cases
+
+
+def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
+    """Run `kernel` on `problem` with several kinds of data and compare it with the op's reference.
+
+    The checks, by the name that a failure carries as `check`:
+        integers: small integers, where the result must be exact (max pooling: with ties).
+        floats: random numbers (max pooling: without ties), within a bound of the rounding error: the number of terms of
+            a sum times the dtype's unit times the sum of the terms' magnitudes.
+        optional: without bias, or without its gradient.
+        special values: NaN, and infinities for max pooling, come out where the reference has them.
+        an epilogue's name: each of `kernel.fuses`, applied to exact results and to NaN.
+        bounds: nothing is written beside the outputs and the workspace, nothing in them is left unwritten (they begin
+            as NaN, and NaN fails the checks above), and inputs lie between NaN.
+        inputs: they are left as they were.
+        repeat: a second run, on one thread, gives the same bits.
+
+    Raises:
+        KernelMismatch: a check failed; the message says where and how to repeat it.
+        ValueError: the kernel does not support the problem.
+    """
+    reason = kernel.unsupported(problem)
+    if reason is not None:
+        raise ValueError(f"{kernel.op} {kernel.name} does not support {problem}: {reason}")
+    run = _Run(kernel, problem, seed)
+    for case in cases(kernel.op, problem, seed):
+        outputs = run.outputs(case)
+        run.compare(case.check, case, outputs)
+        if case.check == "floats":
+            with _one_thread():
+                again = run.outputs(case)
+            for name, first in outputs.items():
+                if first is not None and first.tobytes() != again[name].tobytes():
+                    run.fail("repeat", difference(name, again[name], first) or f"{name}: NaN or 0 with other bits")
+        for epilogue in kernel.fuses if case.check in ("integers", "special values") else ():
+            run.compare(epilogue, case, run.outputs(case, epilogue), _EPILOGUES[epilogue])
+
+
+_EPILOGUES = {"relu": lambda y: np.maximum(y, 0)}
+
+
+class _Run:
+    """Runs of one kernel on one problem."""
+
+    def __init__(self, kernel: Kernel, problem: Any, seed: int) -> None:
+        self.kernel, self.problem, self.seed = kernel, problem, seed
+
+    def outputs(self, case: Case, epilogue: str | None = None) -> dict[str, Any]:
+        """The outputs for a case, once bounds and inputs are seen to be respected."""
+        op, problem, dtype = OPS[self.kernel.op], self.problem, self.problem.dtype
+        inputs = {name: Guarded.copy_of(array) for name, array in case.inputs.items() if array is not None}
+        outputs = {name: Guarded(array_shape(name, problem), dtype) for name in case.expected}
+        workspace = Guarded((self.kernel.workspace_bytes(problem),), np.uint8, offset=0)
+        arrays = [inputs[name].array if name in inputs else None for name in op.inputs]
+        arrays += [outputs[name].array if name in outputs else None for name in op.outputs]
+        flags = {epilogue: True} if epilogue else {}
+        self.kernel(problem, *arrays, workspace=workspace.array, **flags)
+        for name, guarded in (inputs | outputs | {"workspace": workspace}).items():
+            violation = guarded.violation()
+            if violation is not None:
+                self.fail("bounds", f"{name}: {violation}")
+        for name, guarded in inputs.items():
+            if guarded.array.tobytes() != case.inputs[name].tobytes():  # type: ignore[union-attr]
+                self.fail("inputs", f"the kernel changed its input {name}")
+        return {name: guarded.array for name, guarded in outputs.items()}
+
+    def compare(self, check: str, case: Case, outputs: dict[str, Any], epilogue: Any = lambda y: y) -> None:
+        """Compare with the reference."""
+        for name, got in outputs.items():
+            expected = epilogue(case.expected[name]).astype(self.problem.dtype)
+            text = difference(name, got, expected, case.tolerance[name])
+            if text is not None:
+                self.fail(check, text)
+
+    def fail(self, check: str, details: str) -> None:
+        """Raise KernelMismatch."""
+        kernel, problem = self.kernel, self.problem
+        raise KernelMismatch(
+            check,
+            f"{kernel.op} {kernel.name}, check {check!r}: {details}\n"
+            f'repeat: check_kernel(kernels.get("{kernel.op}", "{kernel.name}"), '
+            f'kernels.{type(problem).__name__}.parse("{problem}"), seed={self.seed})',
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Numba's parallel loops run on one thread."""
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -1,0 +1,93 @@
+"""`check_layer`: the battery that every layer passes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.testing.comparison import Mismatch, difference
+from fastconv.testing.gradients import compare_gradients, numeric_gradient
+
+
+def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: int = 40) -> None:
+    """Check a layer on random inputs of `input_shape`, the batch's size first; the layer itself is only read.
+
+    The checks, by the name that a failure carries as `check`:
+        config: `get_config` survives JSON and `from_config`.
+        shape, dtype: the output has `compute_output_shape`'s shape and the layer's dtype.
+        inputs, repeat: a call leaves its input alone, and a second call and a second `backward` give the same bits.
+        gradient: `backward`, in float64 and for a random upstream gradient, against central differences by the input
+            and by every trainable weight, penalties included.
+        weights: a layer from the config with the same weights gives the same output.
+
+    Args:
+        layer: a `fastconv.layers.Layer`, built or not.
+        samples: elements of the input and of each weight whose gradient is measured.
+
+    Raises:
+        Mismatch: a check failed.
+    """
+    who = f"{type(layer).__name__}, inputs of shape {tuple(input_shape)}"
+    rng = np.random.default_rng(seed)
+    config = json.loads(json.dumps(layer.get_config()))
+    own = type(layer).from_config(config)
+    if json.loads(json.dumps(own.get_config())) != config:
+        raise Mismatch("config", f"{who}: {config} came back as {own.get_config()}.")
+
+    x = rng.standard_normal(tuple(input_shape))
+    expected_shape = tuple(own.compute_output_shape(tuple(input_shape)))
+    y = own(x)
+    if y.shape != expected_shape:
+        raise Mismatch("shape", f"{who}: the output has shape {y.shape}, compute_output_shape says {expected_shape}.")
+    if y.dtype != own.dtype:
+        raise Mismatch("dtype", f"{who}: the output has dtype {y.dtype}, the layer {own.dtype}.")
+
+    probe = _in_float64(layer, config, x, rng)
+    before = x.copy()
+    y = probe(x)
+    _same_bits("repeat", f"{who}: the output of a second call", probe(x), y)
+    _same_bits("inputs", f"{who}: the input after a call", x, before)
+    twin = _in_float64(layer, config, x, rng)
+    twin.set_weights(probe.get_weights())
+    _same_bits("weights", f"{who}: the output with the weights of another", twin(x), y)
+    _check_gradients(probe, x, who, rng, samples)
+
+
+def _in_float64(layer: Any, config: dict[str, Any], x: np.ndarray, rng: np.random.Generator) -> Any:
+    """The layer of that config in float64, built for x, every weight shaken so that none is at its initial value."""
+    made = type(layer).from_config({**config, "dtype": "float64"})
+    made.build((None, *x.shape[1:]))
+    made.set_weights([weight + 0.3 * rng.uniform(-1, 1, weight.shape) for weight in made.get_weights()])
+    return made
+
+
+def _check_gradients(layer: Any, x: np.ndarray, who: str, rng: np.random.Generator, samples: int) -> None:
+    y = layer.forward(x)
+    gy = rng.standard_normal(y.shape)
+
+    def backward() -> list[tuple[str, np.ndarray, np.ndarray | None]]:
+        """(name, array, its gradient) of the input and of the weights."""
+        layer.forward(x)
+        by_input = layer.backward(gy.copy())
+        by_weights = [(weight.path, weight.value, weight.gradient) for weight in layer.trainable_weights]
+        return [("the input", x, by_input), *by_weights]
+
+    def loss() -> float:
+        return float(np.sum(gy * layer.forward(x)) + sum(layer.losses))
+
+    first = [(name, array, None if gradient is None else gradient.copy()) for name, array, gradient in backward()]
+    for (name, array, gradient), (_, _, again) in zip(first, backward(), strict=True):
+        what = f"{who}: the gradient by {name}"
+        if gradient is None or again is None or gradient.shape != array.shape:
+            raise Mismatch("shape", f"{what} has shape {np.shape(gradient)}, expected {array.shape}.")
+        _same_bits("repeat", f"{what}, of a second backward", again, gradient)
+        chosen = rng.permutation(array.size)[:samples]
+        compare_gradients(what, gradient.ravel()[chosen], numeric_gradient(loss, array, chosen), chosen, array.shape)
+
+
+def _same_bits(check: str, what: str, got: np.ndarray, expected: np.ndarray) -> None:
+    if got.tobytes() != expected.tobytes():
+        raise Mismatch(check, difference(what, got, expected) or f"{what} has other bits.")

@@ -1,0 +1,35 @@
+"""Named shapes: text files that tests and benches share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from fastconv.kernels import Conv2DProblem, Pool2DProblem
+
+Problem = TypeVar("Problem", Conv2DProblem, Pool2DProblem)
+
+
+def load_shapes(file: str | Path, problem: type[Problem]) -> dict[str, Problem]:
+    """The problems of a file by name, in its order.
+
+    Args:
+        file: each line is `name key=value ...` as `problem.parse` reads it, blank, or a comment after `#`.
+        problem: the class of all of them.
+
+    Raises:
+        ValueError: a line makes no problem, or a name comes twice.
+    """
+    shapes: dict[str, Problem] = {}
+    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.partition("#")[0].split(maxsplit=1)
+        if not words:
+            continue
+        name, text = words[0], " ".join(words[1:])
+        if name in shapes:
+            raise ValueError(f"{file}, line {number}: the name {name!r} comes twice.")
+        try:
+            shapes[name] = problem.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}, {name}: {error}") from error
+    return shapes
