@@ -9,19 +9,28 @@ here a task is a few instructions that unpack the arguments and call the worker.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
+from numba import get_num_threads, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+# Waking the other threads costs about as much as this many multiply-adds or moved elements of one thread.
+OPERATIONS_PER_THREAD = 1 << 17
 
 _WORD = ir.IntType(cgutils.intp_t.width)
 _BYTES = ir.IntType(8).as_pointer()
 
 
+def threads_for(operations: int) -> int:
+    """How many threads so many multiply-adds, or moved elements, are worth: at most Numba's, at least one."""
+    return max(1, min(get_num_threads(), operations // max(1, OPERATIONS_PER_THREAD)))
+
+
 @intrinsic
 def parallel_for(typingctx, worker, count, arguments):
-    """Call `worker(i, *arguments)` for every i below `count`. The caller has called `numba.get_num_threads()` once.
+    """Call `worker(i, *arguments)` for every i below `count`; a count of 1 stays on this thread.
 
-    worker: a compiled function that returns nothing and raises nothing. arguments: a tuple.
+    worker: a compiled function that returns nothing and raises nothing. arguments: a tuple. The caller has called
+    `numba.get_num_threads()`, which starts the threads.
     """
     called_with = worker.get_call_type(typingctx, (types.intp, *arguments.types), {})
 
@@ -35,17 +44,22 @@ def parallel_for(typingctx, worker, count, arguments):
         base = cgutils.alloca_once_value(builder, _WORD(0).inttoptr(_BYTES))
         step = cgutils.alloca_once_value(builder, _WORD(1))
         extent = cgutils.alloca_once_value(builder, total)
-        data = cgutils.alloca_once_value(builder, packed)
-        threads = builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORD, []), "get_num_threads"), []
-        )
-        run_type = ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [_WORD] * 3)
-        run = cgutils.get_or_insert_function(builder.module, run_type, "numba_parallel_for")
-        pointers = [builder.bitcast(value, _BYTES) for value in (task, base, extent, step, data)]
-        builder.call(run, [*pointers, _WORD(0), _WORD(1), threads])
+        data = builder.bitcast(cgutils.alloca_once_value(builder, packed), _BYTES)
+        with builder.if_else(builder.icmp_signed("==", total, _WORD(1))) as (alone, together):
+            with alone:
+                builder.call(task, [base, extent, step, data])
+            with together:
+                threads = builder.call(_function(builder, _WORD, [], "get_num_threads"), [])
+                run = _function(builder, ir.VoidType(), [_BYTES] * 5 + [_WORD] * 3, "numba_parallel_for")
+                pointers = [builder.bitcast(value, _BYTES) for value in (task, base, extent, step, data)]
+                builder.call(run, [*pointers, _WORD(0), _WORD(1), threads])
         return context.get_dummy_value()
 
     return types.void(worker, types.intp, arguments), codegen
+
+
+def _function(builder, result, arguments, name):
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
 def _task(context, module, worker, called_with, arguments):

@@ -19,13 +19,13 @@ tile loop knows no edges.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import (
     MIDDLE,
     NARROW,
@@ -48,7 +48,7 @@ _BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: half of 
 _TASKS_PER_THREAD = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """One grid of output pixels and the taps that feed it.
 
@@ -76,6 +76,7 @@ class Grid:
     groups: int
     filters: int
 
+    @functools.cached_property
     def padding(self) -> tuple[int, int]:
         """Columns of zeros that the taps reach beyond the image, left and right."""
         tap_w = self.taps[:, 1]
@@ -83,6 +84,41 @@ class Grid:
         last_column = (self.columns - 1) * self.step_w
         beyond = (tap_w + width - 1 + last_column).max(initial=0) - (self.in_w - 1)
         return int(max(0, -tap_w.min(initial=0))), int(max(0, beyond))
+
+    @functools.cached_property
+    def multiply_adds(self) -> int:
+        """Of the whole grid."""
+        return self.images * self.rows * self.columns * self.filters * int(self.taps[:, 3].sum())
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How a grid is cut into tasks: `threads`, grid `rows` and pixels (`columns`) of a task, input rows it may need
+    (`band_rows`, the first of them `first_row` from its first), and bytes of scratch for all threads."""
+
+    threads: int
+    rows: int
+    columns: int
+    band_rows: int
+    first_row: int
+    scratch_bytes: int
+
+
+@functools.lru_cache(maxsize=4096)
+def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
+    left, right = grid.padding
+    tap_h = grid.taps[:, 0] if len(grid.taps) else np.zeros(1, np.int64)
+    input_row = (left + grid.in_w + right) * grid.in_c * itemsize
+    tasks = threads * _TASKS_PER_THREAD
+    wanted = -(-grid.images * grid.rows // tasks)
+    rows = max(1, min(grid.rows, wanted, _BAND_BYTES // (grid.step_h * input_row)))
+    band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
+    columns = grid.columns
+    if grid.images * grid.rows < tasks and not (left or right):
+        # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work.
+        columns = -(-columns // (tasks * WIDE_ROWS * 2)) * WIDE_ROWS * 2
+    scratch = threads * band_rows * input_row if left or right else 0
+    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), scratch)
 
 
 def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) -> np.ndarray:
@@ -107,41 +143,19 @@ def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) ->
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
     """Scratch for the padded band of every thread."""
-    left, right = grid.padding()
-    if not (left or right):
-        return 0
-    return get_num_threads() * _band_rows(grid, itemsize)[1] * (left + grid.in_w + right) * grid.in_c * itemsize
-
-
-def _band_rows(grid: Grid, itemsize: int) -> tuple[int, int]:
-    """Grid rows a task takes, and the padded input rows they need."""
-    left, right = grid.padding()
-    reach = int(np.ptp(grid.taps[:, 0])) + 1 if len(grid.taps) else 1
-    input_row = grid.step_h * (left + grid.in_w + right) * grid.in_c * itemsize
-    wanted = -(-grid.images * grid.rows // (_TASKS_PER_THREAD * get_num_threads()))
-    rows = max(1, min(grid.rows, wanted, _BAND_BYTES // max(1, input_row)))
-    return rows, (rows - 1) * grid.step_h + reach
+    return _cut(grid, itemsize, threads_for(grid.multiply_adds)).scratch_bytes
 
 
 def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float) -> None:
     """Run a grid. inp, w, bias, out are flat; bias (filters,); results below `lowest` become `lowest`."""
-    itemsize = inp.itemsize
-    left, right = grid.padding()
-    padded = bool(left or right)
-    rows, band_rows = _band_rows(grid, itemsize)
-    band_h0 = int(grid.taps[:, 0].min()) if len(grid.taps) else 0
-    pixels_wide = left + grid.in_w + right
-    threads = get_num_threads()
-    scratch = workspace[: threads * band_rows * pixels_wide * grid.in_c * itemsize] if padded else workspace[:0]
-    # A long row (a 1x1 convolution seen as one row of pixels) is cut so that all threads have work.
-    column_block = grid.columns
-    if grid.images * grid.rows < threads * _TASKS_PER_THREAD and not padded:
-        column_block = -(-grid.columns // (threads * _TASKS_PER_THREAD * WIDE_ROWS * 2)) * WIDE_ROWS * 2
+    cut = _cut(grid, inp.itemsize, threads_for(grid.multiply_adds))
+    left, right = grid.padding
     _run(
-        inp, w, bias, out, scratch.view(inp.dtype), threads,
+        inp, w, bias, out, workspace[: cut.scratch_bytes].view(inp.dtype), cut.threads,
         grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps.reshape(-1), grid.groups, grid.filters,
-        padded, left, pixels_wide, band_h0, band_rows, rows, column_block, inp.dtype.type(lowest),
+        bool(left or right), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
+        inp.dtype.type(lowest),
     )  # fmt: skip
 
 

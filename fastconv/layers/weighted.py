@@ -24,8 +24,7 @@ class KernelLayer(Layer):
     `as_problem`, `as_images` and `from_images`.
 
     Args:
-        activation, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-        activity_regularizer,
+        activation, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer,
             kernel_constraint, bias_constraint: names, configs or objects of the modules of those names.
         use_bias: whether there is a bias.
         algorithm: the variant of conv2d to use, also backward where the backward ops have one of that name.

@@ -90,8 +90,12 @@ class Compiled(LayerStack):
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """`compile` with what `get_compile_config` described, and build the optimizer if the model is built."""
-        keys = ("optimizer", "loss", "metrics", "weighted_metrics")
-        self.compile(**{key: config.get(key) for key in keys})
+        self.compile(
+            config.get("optimizer"),
+            config.get("loss"),
+            metrics=config.get("metrics"),
+            weighted_metrics=config.get("weighted_metrics"),
+        )
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.backward_plan.variables)
 

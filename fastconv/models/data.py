@@ -269,11 +269,11 @@ class Epochs:
             self.ran_out = count == 0
         else:
             for _ in range(self._limit):
-                batch = self._next()
-                if batch is None:
+                following = self._next()
+                if following is None:
                     self.ran_out = True
                     break
-                yield batch
+                yield following
         if self.ran_out:
             warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,7 +26,7 @@ from fastconv.models.plan import BackwardPlan
 from fastconv.models.progress import ProgressBar, resolve_verbose
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
-_quiet = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
+_quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
 
 
 class Trainer(Compiled):
@@ -117,7 +118,7 @@ class Trainer(Compiled):
             steps=source.steps,
         )
         self.stop_training = interrupted = False
-        with run, np.errstate(**_quiet):
+        with run, _quiet():
             run.on_train_begin()
             logs: dict[str, float] = {}
             epoch = initial_epoch
@@ -156,7 +157,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, np.errstate(**_quiet):
+        with run, _quiet():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -176,12 +177,14 @@ class Trainer(Compiled):
         run = self._run_once(batches, steps, callbacks, verbose)
         first = batches.peek()[0]
         self.prepare_input(first)
-        result, outputs, done = None, [], 0
+        outputs: list[np.ndarray] = []
+        result: np.ndarray | None = None
         if isinstance(batches, ArrayBatches):
             count = min(batches.samples, (run.params or {})["steps"] * batches.batch_size)
-            result = np.empty((count, *self.compute_output_shape(first.shape)[1:]), self.dtype)  # type:
-            ignore[arg - type]
-        with run, np.errstate(**_quiet):
+            sizes: Any = self.compute_output_shape(first.shape)[1:]
+            result = np.empty((count, *sizes), self.dtype)
+        done = 0
+        with run, _quiet():
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
@@ -211,7 +214,7 @@ class Trainer(Compiled):
         self._require_loss("train_on_batch", training=True)
         batches = self._batches(x, y, sample_weight, None, class_weight)
         self._prepare(batches)
-        with np.errstate(**_quiet):
+        with _quiet():
             self._train_step(batches.whole(), self.backward_plan)
         logs = self._objective.logs()
         return logs if return_dict else self._objective.in_order(logs)
@@ -221,7 +224,7 @@ class Trainer(Compiled):
         self._require_loss("test_on_batch")
         batches = self._batches(x, y, sample_weight, None)
         self._prepare(batches)
-        with np.errstate(**_quiet):
+        with _quiet():
             self._test_step(batches.whole())
         logs = self._objective.logs()
         return logs if return_dict else self._objective.in_order(logs)
@@ -230,7 +233,7 @@ class Trainer(Compiled):
         """The outputs for one batch."""
         batches = self._batches(x, None, None, None)
         self.prepare_input(batches.peek()[0])
-        with np.errstate(**_quiet):
+        with _quiet():
             return self.forward(batches.whole()[0], False, FRESH)
 
     # One step, one epoch.

@@ -100,7 +100,7 @@ class _Reader:
             for index, variable in enumerate(layer.weights):
                 yield variable, self._array(group, index, variable)
         for name in self._group(file, "layers") or ():
-            if f"layers/{name}" not in expected and self._group(file, f"layers/{name}/vars"):
+            if f"layers/{name}" not in expected and len(self._group(file, f"layers/{name}/vars") or ()):
                 raise self._refuse(f"layers/{name} has weights, but the model has no such layer")
 
     def optimizer(self, file: h5py.File, model: Any) -> Assignments:

@@ -7,10 +7,8 @@ R*S/(stride_h*stride_w) times, from the cache.
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.registry import kernel
 
 
@@ -18,7 +16,7 @@ from fastconv.kernels.registry import kernel
 def cpu_rows(problem, col, gx, workspace):
     p = problem
     _run(
-        col.reshape(-1), gx.reshape(-1), get_num_threads(), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
+        col.reshape(-1), gx.reshape(-1), threads_for(col.size), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,
     )  # fmt: skip
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from numba import get_num_threads
 
 from fastconv.kernels import cpu_taps
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
 
@@ -70,7 +69,7 @@ def cpu_direct(problem, gy, w, gx, workspace):
     p = problem
     filters = p.K // p.groups
     turned = workspace[: p.R * p.S * filters * p.C * p.itemsize].view(w.dtype)
-    _transpose(w.reshape(-1), turned, p.R * p.S, p.C // p.groups, p.K, p.groups, get_num_threads())
+    _transpose(w.reshape(-1), turned, p.R * p.S, p.C // p.groups, p.K, p.groups, threads_for(w.size))
     no_bias = np.zeros(p.C, gx.dtype)
     rest = workspace[_filter_bytes(p) :]
     for grid in _grids(p):

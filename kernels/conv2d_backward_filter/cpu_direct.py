@@ -13,11 +13,10 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads
 
 from fastconv.kernels import cpu_taps
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import (
     NARROW,
     WIDE,
@@ -94,11 +93,15 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     return _Plan(np.array(runs, np.int64), chunks, images, rows, band)
 
 
+def _threads(problem: Conv2DProblem) -> int:
+    return threads_for(problem.flops // 2)
+
+
 def _workspace_bytes(problem: Conv2DProblem) -> int:
     plan = _plan(problem)
     partial = plan.chunks * (problem.R * problem.S * (problem.C // problem.groups) + 1) * problem.K
     row = (problem.pad_left + problem.W + problem.pad_right) * problem.C
-    return (partial + get_num_threads() * plan.images * plan.band * row) * problem.itemsize
+    return (partial + _threads(problem) * plan.images * plan.band * row) * problem.itemsize
 
 
 @kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes)
@@ -106,14 +109,16 @@ def cpu_direct(problem, x, gy, gw, gb, workspace):
     p, plan = problem, _plan(problem)
     memory = workspace[: _workspace_bytes(p)].view(x.dtype)
     partial = memory[: plan.chunks * (gw.size + p.K)]  # (chunks, R*S*C/groups + 1, K): filters, then bias
-    threads = get_num_threads()
+    threads = _threads(p)
     _run(
         x.reshape(-1), np.ones(1, x.dtype), gy.reshape(-1), partial, memory[partial.size :], threads,
         p.N, p.H, p.W, p.C, p.P, p.Q, p.K,
         p.stride_h, p.stride_w, p.pad_top, p.pad_left, p.pad_left + p.W + p.pad_right, plan.band,
         plan.runs, plan.chunks, plan.images, plan.rows, gw.size + p.K,
     )  # fmt: skip
-    _add_chunks(partial, gw.reshape(-1), gw.reshape(-1)[:0] if gb is None else gb, plan.chunks, gw.size, p.K, threads)
+    flat_gw = gw.reshape(-1)
+    bias = flat_gw[:0] if gb is None else gb
+    _add_chunks(partial, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(partial.size))
 
 
 @cpu_jit(inner=True)
