@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from fastconv import metrics
+from fastconv import layers, metrics, optimizers, utils
 from fastconv.callbacks import (
     Callback,
     CallbackList,
@@ -21,6 +21,7 @@ from fastconv.callbacks import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
+from fastconv.models.sequential import Sequential
 
 NAN = math.nan
 
@@ -39,6 +40,7 @@ class FakeModel:
             metrics.get("mse"),
             metrics.Mean("mean"),
         ]
+        self.metrics_names = ["accuracy", "mse", "mean"]
         self.optimizer = FakeOptimizer()
         self.stop_training = False
         self.epochs_trained = 0
@@ -423,3 +425,67 @@ def test_a_callback_that_is_none_is_refused():
         CallbackList([EarlyStopping])
     with pytest.raises(TypeError, match="not 3"):
         CallbackList([3])
+
+
+# In the real training loop
+
+
+def network(rate=0.5):
+    utils.set_random_seed(3)
+    model = Sequential([layers.Input((6,)), layers.Dense(3, activation="softmax")])
+    model.compile(optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def samples(count=40):
+    random = np.random.default_rng(4)
+    return random.normal(size=(count, 6)).astype("float32"), random.integers(3, size=count)
+
+
+def test_callbacks_work_together_in_fit(tmp_path):
+    model, weights, batches = network(), [], []
+    history = model.fit(
+        *samples(),
+        batch_size=8,
+        epochs=30,
+        validation_split=0.25,
+        verbose=0,
+        callbacks=[
+            ReduceLROnPlateau(patience=1, monitor="loss", min_delta=5),
+            CSVLogger(tmp_path / "log.csv"),
+            LambdaCallback(
+                on_epoch_end=lambda epoch, logs: weights.append(model.get_weights()),
+                on_train_batch_end=lambda batch, logs: batches.append(batch),
+            ),
+            ModelCheckpoint(tmp_path / "best.keras", monitor="val_accuracy", save_best_only=True),
+            EarlyStopping("val_accuracy", patience=3, restore_best_weights=True),
+        ],
+    )
+    values = history.history["val_accuracy"]
+    best = int(np.argmax(values))
+    assert len(values) == best + 4 < 30
+    np.testing.assert_array_equal(model.get_weights()[0], weights[best][0])
+    other = network()
+    other.load_weights(tmp_path / "best.keras")
+    np.testing.assert_array_equal(other.get_weights()[0], weights[best][0])
+    rates = history.history["learning_rate"]
+    np.testing.assert_allclose(rates, [0.5, *(0.5 / 10**epoch for epoch in range(len(rates) - 1))])
+    rows = Rows(tmp_path / "log.csv")
+    assert [float(row["val_accuracy"]) for row in rows] == values
+    assert [float(row["learning_rate"]) for row in rows] == rates
+    assert batches == list(range(4)) * len(values)
+
+
+def test_a_diverged_network_stops_within_the_epoch(capsys):
+    batches = []
+    model = network(1e38)
+    model.fit(
+        *samples(),
+        batch_size=4,
+        epochs=3,
+        verbose=0,
+        callbacks=[TerminateOnNaN(), LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(batch))],
+    )
+    assert model.stop_training
+    assert len(batches) < 10
+    assert "terminating training" in capsys.readouterr().out

@@ -98,7 +98,7 @@ def by_loops(x, w, b, strides, pads, dilation, groups):
     ("options", "pads"),
     [
         ({}, ((0, 0), (0, 0))),
-        ({"strides": (2, 1), "padding": "same"}, ((0, 1), (0, 1))),  # 7 rows: 4 windows of 3 cover 9; 6 of 2 cover 7
+        ({"strides": (2, 1), "padding": "same"}, ((0, 1), (0, 1))),  # 8 rows, 6 columns
         ({"dilation_rate": (1, 2), "groups": 2, "padding": "SAME"}, ((1, 1), (1, 1))),
         ({"padding": [[2, 1], [0, 3]], "groups": 4}, ((2, 1), (0, 3))),
     ],
@@ -211,7 +211,6 @@ def test_an_empty_batch():
 def test_dropout_in_training(rng):
     random.set_seed(3)
     layer, x = Dropout(0.25), rng.uniform(1, 2, (200, 50)).astype("float32")
-    assert layer(x) is not None
     np.testing.assert_array_equal(layer(x), x)
     y = layer(x, training=True)
     kept = y != 0

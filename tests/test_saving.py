@@ -251,7 +251,33 @@ def test_how_it_was_compiled_comes_back(tmp_path, options):
     y = utils.to_categorical(y, 4)
     before = model.evaluate(x, y, verbose=0, return_dict=True)
     model.save(tmp_path / "model.keras")
-    assert load_model(tmp_path / "model.keras").evaluate(x, y, verbose=0, return_dict=True) == before
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True) == before
+    loaded.save(tmp_path / "again.keras")
+    assert json.loads(members(tmp_path / "again.keras")["config.json"]) == json.loads(
+        members(tmp_path / "model.keras")["config.json"]
+    )
+
+
+def test_a_loss_of_ones_own_is_left_out_with_a_warning(tmp_path):
+    def mine(y_true, y_pred):
+        return y_pred.max(axis=-1) - y_true
+
+    model = small(metrics=[mine])
+    train(model)
+    with pytest.warns(UserWarning, match="saved without what compile.*mine"):
+        model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert not loaded.compiled
+    loaded.compile("adam", "sparse_categorical_crossentropy")
+    loaded.load_weights(tmp_path / "model.keras")
+    assert_same(state(loaded), state(model))
+
+
+def test_sizes_given_as_numpy_numbers_are_saved(tmp_path):
+    model = Sequential([layers.Input((5, 4, 2)), layers.Conv2D(np.int64(3), np.array([2, 1]))])
+    model.save(tmp_path / "model.keras")
+    assert load_model(tmp_path / "model.keras").get_config() == model.get_config()
 
 
 def test_a_frozen_layer_stays_frozen_and_its_optimizer_fits(tmp_path):

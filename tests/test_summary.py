@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastconv import layers
+from fastconv.models.sequential import Sequential
 from fastconv.models.summary import print_summary
 from fastconv.variable import Variable
 
@@ -162,3 +164,27 @@ def test_layer_range(layer_range, parameters):
 def test_bad_layer_range(layer_range):
     with pytest.raises(ValueError, match="layer_range"):
         text_of(convnet(), layer_range=layer_range)
+
+
+def test_a_real_model_as_it_grows(capsys):
+    model = Sequential([layers.Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1), name="a")])
+    model.add(layers.MaxPooling2D((2, 2), name="b"))
+    model.add(layers.Conv2D(64, (3, 3), activation="relu", name="c"))
+    model.add(layers.MaxPooling2D((2, 2), name="d"))
+    model.add(layers.Conv2D(64, (3, 3), activation="relu", name="e"))
+    model.summary()
+    model.add(layers.Flatten(name="f"))
+    model.add(layers.Dense(64, activation="relu", name="g"))
+    model.add(layers.Dense(10, activation="softmax", name="h"))
+    model.summary()
+    first, second = capsys.readouterr().out.split("Model:")[1:]
+    assert "c (Conv2D) (None, 11, 11, 64) 18496" in squeezed(first)
+    assert "Total params: 55,744" in first
+    assert "f (Flatten) (None, 576) 0" in squeezed(second)
+    assert "g (Dense) (None, 64) 36928" in squeezed(second)
+    assert "Trainable params: 93,322" in second
+
+
+def test_a_real_model_before_it_is_built(capsys):
+    Sequential([layers.Conv2D(4, 3, name="a"), layers.Flatten(name="b")]).summary()
+    assert "a (Conv2D) ? 0 (unbuilt)" in squeezed(capsys.readouterr().out)

@@ -87,8 +87,8 @@ class MonitorCallback(Callback):
         name = self.monitor.removeprefix("val_")
         if name == "loss":
             return "min"
-        for metric in getattr(self.model, "metrics", ()):
-            if metric.name == name:
+        for known, metric in zip(self.model.metrics_names, self.model.metrics, strict=True):
+            if known == name:
                 if isinstance(metric, _HIGHER_IS_BETTER):
                     return "max"
                 # A loss's name among the metrics: "mse".

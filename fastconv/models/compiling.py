@@ -90,12 +90,12 @@ class Compiled(LayerStack):
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """`compile` with what `get_compile_config` described, and build the optimizer if the model is built."""
-        self.compile(
-            config.get("optimizer"),
-            config.get("loss"),
-            metrics=config.get("metrics"),
-            weighted_metrics=config.get("weighted_metrics"),
-        )
+        lists = [
+            None if config.get(key) is None else [_restore(entry, metrics) for entry in config[key]]
+            for key in ("metrics", "weighted_metrics")
+        ]
+        loss = _restore(config.get("loss"), losses)
+        self.compile(config.get("optimizer"), loss, metrics=lists[0], weighted_metrics=lists[1])
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.backward_plan.variables)
 
@@ -131,3 +131,8 @@ def _describe(identifier: Any, module: Any) -> Any:
     if isinstance(identifier, losses.LossFunction):
         return identifier.__name__
     return module.serialize(identifier)
+
+
+def _restore(described: Any, module: Any) -> Any:
+    """The opposite of `_describe`: configs become objects, names stay."""
+    return module.deserialize(described) if isinstance(described, Mapping) else described

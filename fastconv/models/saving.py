@@ -31,12 +31,12 @@ Path = str | os.PathLike[str]
 def save_model(model: Any, filepath: Path, overwrite: bool = True) -> None:
     """Write the layers, the weights, how the model was compiled and the optimizer's state.
 
+    A loss or metric of the user's own cannot be described in a file: a warning says so, and the loaded model has
+    to be compiled again; `load_weights` of the same file then brings the optimizer's state.
+
     Raises:
         ValueError: `filepath` does not end in ".keras", or the model is not built.
         FileExistsError: the file exists and `overwrite` is False.
-
-    A loss or metric of the user's own cannot be described in a file: a warning says so, and the loaded model has to
-    be compiled again.
     """
     from fastconv.models.weights_file import weights_to_bytes
 
@@ -100,7 +100,7 @@ def load_model(filepath: Path, *, compile: bool = True) -> Any:
         model = Sequential.from_config(config["config"])
         if compile and config.get("compile_config"):
             model.compile_from_config(config["compile_config"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{source} describes no model that can be made here: {error}") from error
     _read_into(model, io.BytesIO(weights), source, same_optimizer=True)
     return model

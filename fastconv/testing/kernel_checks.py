@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.kernels import Kernel
 from fastconv.testing.comparison import KernelMismatch, difference
 from fastconv.testing.guarded import Guarded
-from fastconv.testing.kernel_cases import OPS, Case, array_shape, cases
+from fastconv.testing.kernel_cases import OPS, Arrays, Case, array_shape, cases
 
 
 def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
@@ -44,7 +44,7 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
             with _one_thread():
                 again = run.outputs(case)
             for name, first in outputs.items():
-                if first is not None and first.tobytes() != again[name].tobytes():
+                if first.tobytes() != again[name].tobytes():
                     run.fail("repeat", difference(name, again[name], first) or f"{name}: NaN or 0 with other bits")
         for epilogue in kernel.fuses if case.check in ("integers", "special values") else ():
             run.compare(epilogue, case, run.outputs(case, epilogue), _EPILOGUES[epilogue])
@@ -59,10 +59,10 @@ class _Run:
     def __init__(self, kernel: Kernel, problem: Any, seed: int) -> None:
         self.kernel, self.problem, self.seed = kernel, problem, seed
 
-    def outputs(self, case: Case, epilogue: str | None = None) -> dict[str, Any]:
+    def outputs(self, case: Case, epilogue: str | None = None) -> Arrays:
         """The outputs for a case, once bounds and inputs are seen to be respected."""
         op, problem, dtype = OPS[self.kernel.op], self.problem, self.problem.dtype
-        inputs = {name: Guarded.copy_of(array) for name, array in case.inputs.items() if array is not None}
+        inputs = {name: Guarded.copy_of(array) for name, array in case.inputs.items()}
         outputs = {name: Guarded(array_shape(name, problem), dtype) for name in case.expected}
         workspace = Guarded((self.kernel.workspace_bytes(problem),), np.uint8, offset=0)
         arrays = [inputs[name].array if name in inputs else None for name in op.inputs]
@@ -74,11 +74,11 @@ class _Run:
             if violation is not None:
                 self.fail("bounds", f"{name}: {violation}")
         for name, guarded in inputs.items():
-            if guarded.array.tobytes() != case.inputs[name].tobytes():  # type: ignore[union-attr]
+            if guarded.array.tobytes() != case.inputs[name].tobytes():
                 self.fail("inputs", f"the kernel changed its input {name}")
         return {name: guarded.array for name, guarded in outputs.items()}
 
-    def compare(self, check: str, case: Case, outputs: dict[str, Any], epilogue: Any = lambda y: y) -> None:
+    def compare(self, check: str, case: Case, outputs: Arrays, epilogue: Any = lambda y: y) -> None:
         """Compare with the reference."""
         for name, got in outputs.items():
             expected = epilogue(case.expected[name]).astype(self.problem.dtype)

@@ -81,8 +81,10 @@ def _check_gradients(layer: Any, x: np.ndarray, who: str, rng: np.random.Generat
     first = [(name, array, None if gradient is None else gradient.copy()) for name, array, gradient in backward()]
     for (name, array, gradient), (_, _, again) in zip(first, backward(), strict=True):
         what = f"{who}: the gradient by {name}"
-        if gradient is None or again is None or gradient.shape != array.shape:
-            raise Mismatch("shape", f"{what} has shape {np.shape(gradient)}, expected {array.shape}.")
+        if gradient is None or again is None:
+            raise Mismatch("shape", f"{what} was not computed.")
+        if gradient.shape != array.shape:
+            raise Mismatch("shape", f"{what} has shape {gradient.shape}, expected {array.shape}.")
         _same_bits("repeat", f"{what}, of a second backward", again, gradient)
         chosen = rng.permutation(array.size)[:samples]
         compare_gradients(what, gradient.ravel()[chosen], numeric_gradient(loss, array, chosen), chosen, array.shape)
