@@ -147,7 +147,9 @@ class _Window2D:
                 )
             values[key] = value if key in ("dtype", "padding") else [int(part) for part in value.split(",")]
         padding = values.pop("padding", "valid")
-        numbers = {key: value if key == "dtype" else value[0] for key, value in values.items() if key in names}
+        numbers: dict[str, Any] = {
+            key: value if key == "dtype" else value[0] for key, value in values.items() if key in names
+        }
         for key in ("stride", "dilation"):
             numbers[f"{key}_h"], numbers[f"{key}_w"] = pair((values.get(key, [1]) * 2)[:2], key)
         missing = [
@@ -159,8 +161,8 @@ class _Window2D:
         stride = numbers["stride_h"], numbers["stride_w"]
         dilation = numbers["dilation_h"], numbers["dilation_w"]
         if padding not in ("valid", "same"):
-            sides = [int(part) for part in padding.split(",")]
-            padding = (sides[:2], sides[2:])
+            given = [int(part) for part in padding.split(",")]
+            padding = (given[:2], given[2:])
         sides = resolve_padding(padding, (numbers["H"], numbers["W"]), window, stride, dilation)
         return cls(**dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), sides, strict=True)), **numbers)
 

@@ -82,8 +82,8 @@ class Dense(KernelLayer):
         problem = self._problems.get(rows)
         if problem is None or problem.C != input_shape[-1]:
             self.require_built()
-            *_, channels = self.check_input_shape(input_shape)
-            x_shape = (1, 1, rows, channels) if rows else (0, 1, 1, channels)
+            self.check_input_shape(input_shape)
+            x_shape = (1, 1, rows, input_shape[-1]) if rows else (0, 1, 1, input_shape[-1])
             problem = Conv2DProblem.of(x_shape, (1, 1, *self.kernel.shape), dtype=self.dtype)
             self._problems[rows] = problem
         return problem

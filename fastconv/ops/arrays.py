@@ -12,7 +12,7 @@ FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
 def as_arrays(**arguments: Any) -> list[np.ndarray]:
-    """The arguments as C-contiguous arrays of one dtype, float32 or float64: the widest floating dtype among them.
+    """The arguments as C-contiguous, writable arrays of one dtype, float32 or float64: the widest floating dtype among them.
 
     Raises:
         TypeError: an argument is complex, text or anything else that is no real number.
@@ -23,7 +23,8 @@ def as_arrays(**arguments: Any) -> list[np.ndarray]:
             raise TypeError(f"{name} must hold real numbers; received dtype {array.dtype}.")
     floats = [array.dtype for array in arrays.values() if array.dtype in FLOATS]
     dtype = np.result_type(*floats) if floats else np.dtype(config.floatx())
-    return [np.ascontiguousarray(array, dtype) for array in arrays.values()]
+    # Writable and aligned too: Numba would compile every kernel anew for arrays that are not.
+    return [np.require(array, dtype, ("C", "A", "W")) for array in arrays.values()]
 
 
 def _to_numpy(value: Any) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""Problems that Hypothesis draws: every variant of every op agrees with the reference on them.
+
+The draws are the same in every run. FASTCONV_DRAWN_PROBLEMS sets how many there are.
+"""
+
+import os
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastconv import kernels
+from fastconv.testing import check_kernel
+
+BUDGET = int(os.environ.get("FASTCONV_DRAWN_PROBLEMS", "2000"))
+CONVOLUTIONS = BUDGET * 5 // 8
+
+
+def drawn(count):
+    """Settings for `count` draws that do not depend on the machine or on earlier runs."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@st.composite
+def problems(draw, problem):
+    """Small problems with every option drawn for each axis, and now and then more channels than a vector holds."""
+    pooling = problem is kernels.Pool2DProblem
+    channels = st.one_of(st.integers(1, 5), st.integers(1, 5), st.integers(14, 35))
+    padding = draw(st.sampled_from(["valid", "same", "sides"]))
+    numbers = {"N": draw(st.integers(0, 3)), "C": draw(channels)}
+    if not pooling:
+        groups = draw(st.sampled_from([1, 1, 2, 3, numbers["C"]]))
+        numbers["C"] += -numbers["C"] % groups
+        numbers |= {"groups": groups, "K": groups * draw(channels if groups < 4 else st.integers(1, 2))}
+    axes = []
+    for size, window in (("H", "R"), ("W", "S")):
+        taps, stride = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+        dilation = 1 if pooling else draw(st.integers(1, 3))
+        most = 0 if padding != "sides" else taps - 1 if pooling else taps * dilation + 2
+        sides = draw(st.integers(0, most)), draw(st.integers(0, most))
+        least = 1 if padding == "same" else max(1, (taps - 1) * dilation + 1 - sum(sides))
+        numbers |= {size: least + draw(st.integers(0, 8)), window: taps}
+        axes.append((stride, dilation, f"{sides[0]},{sides[1]}"))
+    strides, dilations, pads = zip(*axes, strict=True)
+    numbers |= {
+        "stride": f"{strides[0]},{strides[1]}",
+        "dilation": f"{dilations[0]},{dilations[1]}",
+        "padding": ",".join(pads) if padding == "sides" else padding,
+        "dtype": draw(st.sampled_from(["float32", "float32", "float64"])),
+    }
+    return problem.parse(" ".join(f"{key}={value}" for key, value in numbers.items()))
+
+
+def check_all(problem, pooling):
+    for op in kernels.ops():
+        if ("pool2d" in op) == pooling:
+            for kernel in kernels.variants(op, "cpu"):
+                if kernel.name != "reference" and kernel.unsupported(problem) is None:
+                    check_kernel(kernel, problem)
+
+
+@drawn(CONVOLUTIONS)
+@given(problems(kernels.Conv2DProblem))
+def test_convolutions(problem):
+    check_all(problem, pooling=False)
+
+
+@drawn(BUDGET - CONVOLUTIONS)
+@given(problems(kernels.Pool2DProblem))
+def test_poolings(problem):
+    check_all(problem, pooling=True)
