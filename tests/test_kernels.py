@@ -35,7 +35,8 @@ def cases():
                 yield pytest.param(kernel, problem, id=f"{op}-{kernel.name}-{name}", marks=marks)
 
 
-@pytest.mark.parametrize(("kernel", "problem"), cases())
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize(("kernel", "problem"), list(cases()))
 def test_agrees_with_the_reference(kernel, problem):
     reason = kernel.unsupported(problem)
     if reason is not None:

@@ -39,6 +39,7 @@ def arrays(op):
     [k for op in kernels.ops() for k in kernels.variants(op, "cpu")],
     ids=lambda k: f"{k.op}-{k.name}",
 )
+@pytest.mark.usefixtures("all_threads")
 def test_one_thread_and_all_threads_give_the_same_bits(kernel):
     problem = POOL if "pool" in kernel.op else CONV
     inputs, shapes = arrays(kernel.op)

@@ -12,7 +12,7 @@ FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
 def as_arrays(**arguments: Any) -> list[np.ndarray]:
-    """The arguments as C-contiguous, writable arrays of one dtype, float32 or float64: the widest floating dtype among them.
+    """The arguments as C-contiguous, writable arrays of the widest floating dtype among them, float32 or float64.
 
     Raises:
         TypeError: an argument is complex, text or anything else that is no real number.

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.buffers import aligned_bytes
 
-_GUARD_BYTES = 4096
+_GUARD_BYTES = 1024
 _POISON = 0xFF  # four or eight of these bytes are a NaN
 
 
@@ -41,7 +41,8 @@ class Guarded:
         """Where something was written beside the array, or None."""
         before, after = self._guards
         for side, guard in (("before", before[::-1]), ("after", after)):
-            places = np.flatnonzero(guard != _POISON)
-            if len(places):
+            written = guard != _POISON
+            if written.any():
+                places = np.flatnonzero(written)
                 return f"{len(places)} bytes {side} the array were written, the nearest {places[0]} bytes away"
         return None

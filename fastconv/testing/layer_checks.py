@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +17,11 @@ def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: 
     """Check a layer on random inputs of `input_shape`, the batch's size first; the layer itself is only read.
 
     The checks, by the name that a failure carries as `check`:
-        config: `get_config` survives JSON and `from_config`.
         shape, dtype: the output has `compute_output_shape`'s shape and the layer's dtype.
         inputs, repeat: a call leaves its input alone, and a second call and a second `backward` give the same bits.
+        config: `get_config` survives JSON, and a layer made from it gives the same output with the same weights.
         gradient: `backward`, in float64 and for a random upstream gradient, against central differences by the input
             and by every trainable weight, penalties included.
-        weights: a layer from the config with the same weights gives the same output.
 
     Args:
         layer: a `fastconv.layers.Layer`, built or not.
@@ -32,35 +32,36 @@ def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: 
     """
     who = f"{type(layer).__name__}, inputs of shape {tuple(input_shape)}"
     rng = np.random.default_rng(seed)
-    config = json.loads(json.dumps(layer.get_config()))
-    own = type(layer).from_config(config)
-    if json.loads(json.dumps(own.get_config())) != config:
-        raise Mismatch("config", f"{who}: {config} came back as {own.get_config()}.")
-
-    x = rng.standard_normal(tuple(input_shape))
-    expected_shape = tuple(own.compute_output_shape(tuple(input_shape)))
+    x = rng.standard_normal(tuple(input_shape)).astype(layer.dtype)
+    before = x.copy()
+    own = copy.deepcopy(layer)
     y = own(x)
+    expected_shape = tuple(own.compute_output_shape(tuple(input_shape)))
     if y.shape != expected_shape:
         raise Mismatch("shape", f"{who}: the output has shape {y.shape}, compute_output_shape says {expected_shape}.")
     if y.dtype != own.dtype:
         raise Mismatch("dtype", f"{who}: the output has dtype {y.dtype}, the layer {own.dtype}.")
-
-    probe = _in_float64(layer, config, x, rng)
-    before = x.copy()
-    y = probe(x)
-    _same_bits("repeat", f"{who}: the output of a second call", probe(x), y)
     _same_bits("inputs", f"{who}: the input after a call", x, before)
-    twin = _in_float64(layer, config, x, rng)
-    twin.set_weights(probe.get_weights())
-    _same_bits("weights", f"{who}: the output with the weights of another", twin(x), y)
-    _check_gradients(probe, x, who, rng, samples)
+    _same_bits("repeat", f"{who}: the output of a second call", own(x), y)
+
+    config = json.loads(json.dumps(layer.get_config()))
+    remade = _built(layer, config, x)
+    if json.loads(json.dumps(remade.get_config())) != config:
+        raise Mismatch("config", f"{who}: {config} came back as {remade.get_config()}.")
+    remade.set_weights(own.get_weights())
+    _same_bits("config", f"{who}: the output of a layer with the same config and weights", remade(x), y)
+    if remade.losses != own.losses:
+        raise Mismatch("config", f"{who}: its losses {own.losses} became {remade.losses}.")
+
+    probe = _built(layer, {**config, "dtype": "float64"}, x)
+    probe.set_weights([weight + 0.3 * rng.uniform(-1, 1, weight.shape) for weight in probe.get_weights()])
+    _check_gradients(probe, x.astype("float64"), who, rng, samples)
 
 
-def _in_float64(layer: Any, config: dict[str, Any], x: np.ndarray, rng: np.random.Generator) -> Any:
-    """The layer of that config in float64, built for x, every weight shaken so that none is at its initial value."""
-    made = type(layer).from_config({**config, "dtype": "float64"})
+def _built(layer: Any, config: dict[str, Any], x: np.ndarray) -> Any:
+    """A layer of that class and config, built for x."""
+    made = type(layer).from_config(config)
     made.build((None, *x.shape[1:]))
-    made.set_weights([weight + 0.3 * rng.uniform(-1, 1, weight.shape) for weight in made.get_weights()])
     return made
 
 

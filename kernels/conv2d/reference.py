@@ -1,4 +1,4 @@
-"""The definition of conv2d in NumPy float64: one matrix product for each tap of the filter and each group.
+"""The definition of conv2d in NumPy float64: a matrix product for each tap of the filter and each group.
 
 What every other variant is checked against, and the last resort of the defaults.
 """
@@ -21,18 +21,16 @@ def conv2d(
     groups: int = 1,
 ) -> np.ndarray:
     """y (N,P,Q,K) of x (N,H,W,C), w (R,S,C/groups,K), bias (K,); float64."""
-    R, S, group_channels, K = w.shape
+    R, S, channels, K = w.shape
     where = windows(x.shape[1:3], (R, S), strides, padding, dilation)
     padded, w = where.pad(x), np.asarray(w, np.float64)
     y = np.zeros((len(x), where.rows.shape[1], where.columns.shape[1], K))
     if bias is not None:
         y += bias
     for r, s, tap in where.taps():
-        pixels = padded[tap]  # (N,P,Q,C)
-        for group in range(groups):
-            channels = slice(group * group_channels, (group + 1) * group_channels)
-            filters = slice(group * (K // groups), (group + 1) * (K // groups))
-            y[..., filters] += pixels[..., channels] @ w[r, s, :, filters]
+        pixels = padded[tap].reshape(-1, groups, channels).swapaxes(0, 1)  # (groups, N*P*Q, C/groups)
+        filters = w[r, s].reshape(channels, groups, -1).swapaxes(0, 1)  # (groups, C/groups, K/groups)
+        y += (pixels @ filters).swapaxes(0, 1).reshape(y.shape)
     return y
 
 

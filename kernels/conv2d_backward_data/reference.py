@@ -21,17 +21,14 @@ def conv2d_backward_data(
     groups: int = 1,
 ) -> np.ndarray:
     """gx (N,H,W,C) of gy (N,P,Q,K), w (R,S,C/groups,K), size (H, W); float64."""
-    R, S, group_channels, K = w.shape
+    R, S, channels, _ = w.shape
     where = windows(size, (R, S), strides, padding, dilation)
     gy, w = np.asarray(gy, np.float64), np.asarray(w, np.float64)
-    gx = where.empty_padded(len(gy), group_channels * groups)
+    gx = where.empty_padded(len(gy), channels * groups)
+    gradients = gy.reshape(-1, groups, gy.shape[3] // groups).swapaxes(0, 1)  # (groups, N*P*Q, K/groups)
     for r, s, tap in where.taps():
-        pixels = np.zeros((*gy.shape[:3], group_channels * groups))
-        for group in range(groups):
-            channels = slice(group * group_channels, (group + 1) * group_channels)
-            filters = slice(group * (K // groups), (group + 1) * (K // groups))
-            pixels[..., channels] = gy[..., filters] @ w[r, s, :, filters].T
-        gx[tap] += pixels
+        filters = w[r, s].reshape(channels, groups, -1).transpose(1, 2, 0)  # (groups, K/groups, C/groups)
+        gx[tap] += (gradients @ filters).swapaxes(0, 1).reshape(*gy.shape[:3], channels * groups)
     return where.crop(gx)
 
 

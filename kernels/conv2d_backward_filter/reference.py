@@ -25,12 +25,10 @@ def conv2d_backward_filter(
     padded, gy = where.pad(x), np.asarray(gy, np.float64)
     C, K = x.shape[3], gy.shape[3]
     gw = np.zeros((*window, C // groups, K))
+    gradients = gy.reshape(-1, groups, K // groups).swapaxes(0, 1)  # (groups, N*P*Q, K/groups)
     for r, s, tap in where.taps():
-        pixels = padded[tap].reshape(-1, C)  # (N*P*Q, C)
-        for group in range(groups):
-            channels = slice(group * (C // groups), (group + 1) * (C // groups))
-            filters = slice(group * (K // groups), (group + 1) * (K // groups))
-            gw[r, s, :, filters] = pixels[:, channels].T @ gy[..., filters].reshape(-1, K // groups)
+        pixels = padded[tap].reshape(-1, groups, C // groups).transpose(1, 2, 0)  # (groups, C/groups, N*P*Q)
+        gw[r, s] = (pixels @ gradients).swapaxes(0, 1).reshape(gw[r, s].shape)  # (C/groups, K)
     return gw, gy.sum(axis=(0, 1, 2))
 
 
