@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"Data: {args.dataset} from {source}: {len(x_train)} images to train on, {len(x_test)} to test with")
     model.summary()
 
+    _announce_compilation()
     clock = Clock()
     history = model.fit(x_train, y_train, epochs=epochs, batch_size=batch_size, callbacks=[clock])
     interrupted = len(history.epoch) < epochs
@@ -169,6 +170,14 @@ class Clock(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epochs_s.append(time.perf_counter() - self._started)
+
+
+def _announce_compilation() -> None:
+    """Say why the first step takes long, where no kernel has been compiled yet."""
+    from fastconv.kernels.cpu_jit import cache_folder
+
+    if not any(cache_folder().glob("*/*.nbi")):
+        print(f"Compiling the kernels, on the first run only; they are kept in {cache_folder()}", flush=True)
 
 
 def _require_plot() -> None:
