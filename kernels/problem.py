@@ -164,7 +164,8 @@ class _Window2D:
             given = [int(part) for part in padding.split(",")]
             padding = (given[:2], given[2:])
         sides = resolve_padding(padding, (numbers["H"], numbers["W"]), window, stride, dilation)
-        return cls(**dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), sides, strict=True)), **numbers)
+        numbers.update(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), sides, strict=True))
+        return cls(**numbers)
 
     def __str__(self) -> str:
         """The text that `parse` reads back."""
