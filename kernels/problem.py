@@ -137,21 +137,26 @@ class _Window2D:
             ValueError: an unknown, missing or repeated key, or a value that is no integer.
         """
         names = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {}
+        numbers: dict[str, Any] = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
+        padding, seen = "valid", set()
         for item in text.split():
             key, _, value = item.partition("=")
-            if key in values or key not in (*names, "stride", "dilation", "padding"):
+            if key in seen or key not in (*names, "stride", "dilation", "padding"):
                 raise ValueError(
                     f"{item!r} in {text!r}: expected key=value, each once, with a key of {names}, "
                     "stride, dilation, padding."
                 )
-            values[key] = value if key in ("dtype", "padding") else [int(part) for part in value.split(",")]
-        padding = values.pop("padding", "valid")
-        numbers: dict[str, Any] = {
-            key: value if key == "dtype" else value[0] for key, value in values.items() if key in names
-        }
-        for key in ("stride", "dilation"):
-            numbers[f"{key}_h"], numbers[f"{key}_w"] = pair((values.get(key, [1]) * 2)[:2], key)
+            seen.add(key)
+            try:
+                if key == "padding":
+                    padding = value
+                elif key in ("stride", "dilation"):
+                    given = [int(part) for part in value.split(",")]
+                    numbers[f"{key}_h"], numbers[f"{key}_w"] = pair(given * 2 if len(given) == 1 else given, key)
+                else:
+                    numbers[key] = value if key == "dtype" else int(value)
+            except ValueError as error:
+                raise ValueError(f"{item!r} in {text!r}: {error}") from None
         missing = [
             name for name in ("N", "H", "W", "C", "R", "S", *(("K",) if "K" in names else ())) if name not in numbers
         ]
