@@ -232,18 +232,17 @@ def test_ctrl_c_from_outside(small, tmp_path):
     path = tmp_path / "result.json"
     command = [sys.executable, "-c", "import sys; from fastconv.cli import main; sys.exit(main())", "train"]
     options = ["--model", f"{small}:build", "--epochs", "100000", "--json", str(path)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "/100000" in line and " 3/" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        rest, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "/100000" in line and " 3/" in line:
+                    process.send_signal(signal.SIGINT)
+                    break
+            rest, _ = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 130, "".join(lines) + rest
     assert "Traceback" not in rest
     assert json.loads(path.read_text())["epochs_done"] >= 2
