@@ -8,15 +8,7 @@ import pytest
 from fastconv import kernels, testing
 from fastconv.ops import dispatch
 
-SHAPES = Path(__file__).parent / "shapes" / "seeds.txt"
-
-
-def named_problems():
-    """Each line `name key=value ...` as a problem with that name."""
-    for line in SHAPES.read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            name, _, text = line.partition(" ")
-            yield pytest.param(kernels.Conv2DProblem.parse(text), id=name)
+PROBLEMS = testing.load_shapes(Path(__file__).parent / "shapes" / "seeds.txt", kernels.Conv2DProblem)
 
 
 def variants():
@@ -25,7 +17,7 @@ def variants():
 
 
 @pytest.mark.benchmark(max_time=0.3, min_rounds=5)
-@pytest.mark.parametrize("problem", named_problems())
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 @pytest.mark.parametrize("kernel", variants(), ids=lambda kernel: kernel.name)
 def test_conv2d(benchmark, kernel, problem):
     reason = kernel.unsupported(problem)

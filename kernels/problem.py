@@ -136,7 +136,7 @@ class _Window2D:
         Raises:
             ValueError: an unknown, missing or repeated key, or a value that is no integer.
         """
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if not field.name.startswith("pad_")]
         numbers: dict[str, Any] = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
         padding, seen = "valid", set()
         for item in text.split():
