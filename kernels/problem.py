@@ -138,7 +138,8 @@ class _Window2D:
         """
         names = [field.name for field in fields(cls) if not field.name.startswith("pad_")]
         numbers: dict[str, Any] = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
-        padding, seen = "valid", set()
+        padding: Any = "valid"
+        seen: set[str] = set()
         for item in text.split():
             key, _, value = item.partition("=")
             if key in seen or key not in (*names, "stride", "dilation", "padding"):
