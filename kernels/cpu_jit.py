@@ -28,17 +28,16 @@ def cache_folder() -> Path:
     return Path(config.CACHE_DIR or home / "fastconv" / "numba") / sources.hexdigest()[:16]
 
 
-def cpu_jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, inner: bool = False) -> Any:
+def cpu_jit(function: Callable[..., Any] | None = None, *, inner: bool = False) -> Any:
     """Compile `function` on first call, without the GIL, with C's integer division and with fused multiply-adds.
 
     No other relaxation of floating point is allowed: NaN, infinity and the order of sums are kept.
 
-    parallel: `prange` loops run on all threads. inner: only compiled functions call it; it is kept as a part of
-    theirs, not by itself.
+    inner: only compiled functions call it; it is kept as a part of theirs, not by itself.
     """
     if function is None:
-        return functools.partial(cpu_jit, parallel=parallel, inner=inner)
-    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+        return functools.partial(cpu_jit, inner=inner)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     if inner:
         return numba.njit(function, **options, no_cfunc_wrapper=True, no_cpython_wrapper=True)
     before = config.CACHE_DIR
