@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from fastconv import kernels
-from fastconv.cli import machine
+from fastconv import kernels, machine
 from fastconv.datasets.source import cache_folder
 
 HELP = "Show the CPU, threads, GPU, versions, cache folders and kernels."

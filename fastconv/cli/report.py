@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fastconv.cli import machine
+from fastconv import machine
 from fastconv.utils.files import atomic_write
 from fastconv.utils.optional import require
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.callbacks import Callback
-from fastconv.cli import checks, machine, report
+from fastconv import machine
+from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.datasets import fashion_mnist, mnist, mnist_5k
 from fastconv.datasets.files import Arrays

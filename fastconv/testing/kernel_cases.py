@@ -79,8 +79,7 @@ def cases(op: str, problem: Any, seed: int) -> tuple[Case, ...]:
     integers = _integers(op, problem, rng)
     found = [Case("integers", integers, reference(op, problem, integers), exact)]
 
-    floats = _floats(op, problem, rng)
-    found.append(Case("floats", floats, reference(op, problem, floats), _rounding(op, problem, floats)))
+    found.append(_float_case(op, problem, rng))
 
     if this.optional is not None:
         without = {name: array for name, array in integers.items() if name != this.optional}
@@ -89,6 +88,16 @@ def cases(op: str, problem: Any, seed: int) -> tuple[Case, ...]:
     special = _special(op, problem, integers, rng)
     found.append(Case("special values", special, reference(op, problem, special), exact))
     return tuple(found)
+
+
+def float_case(op: str, problem: Any, seed: int = 0) -> Case:
+    """The case "floats" alone: what a benchmark checks its contestants on, and times them with."""
+    return _float_case(op, problem, np.random.default_rng(seed))
+
+
+def _float_case(op: str, problem: Any, rng: np.random.Generator) -> Case:
+    floats = _floats(op, problem, rng)
+    return Case("floats", floats, reference(op, problem, floats), _rounding(op, problem, floats))
 
 
 def reference(op: str, problem: Any, inputs: Arrays, leave_out: str | None = None) -> Arrays:

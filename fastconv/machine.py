@@ -14,7 +14,10 @@ from typing import Any
 
 import fastconv
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "h5py", "rich", "pooch", "matplotlib", "numba-cuda", "cupy")
+_PACKAGES = (
+    *("numpy", "numba", "llvmlite", "h5py", "rich", "pooch", "matplotlib", "numba-cuda", "cupy"),
+    *("torch", "onnxruntime", "jax", "keras", "tensorflow", "tensorflow-cpu"),
+)
 # Of LLVM's names, those that say how fast the kernels can be.
 _FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "amx-tile", "neon", "sve")
 _IMPORTED = time.perf_counter()
