@@ -8,8 +8,10 @@ is the variant's name, so adding a kernel is adding a file. Being a default is a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +119,41 @@ def get(op: str, name: str) -> Kernel:
     if (op, name) not in _kernels:
         raise ValueError(f"{op} has no algorithm {name!r}; there are {[k.name for k in variants(op)]}.")
     return _kernels[op, name]
+
+
+def load(op: str, path: str | Path) -> Kernel:
+    """Run a file of the user's own, whose `@kernel(op=...)` registers it, and return that kernel.
+
+    Raises:
+        ValueError: there is no such file, its name has no known backend, or it is no kernel of `op`; in one line.
+    """
+    file = Path(path)
+    _package(op)
+    if file.suffix != ".py" or not file.is_file():
+        raise ValueError(f"there is no file {str(path)!r} ending in .py.")
+    if file.stem.split("_")[0] not in _DEVICES:
+        raise ValueError(f"{file.name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever is wrong in the user's file
+        raise ValueError(f"{file} cannot be run: {_where(error, file)}{type(error).__name__}: {error}.") from error
+    found = _kernels.get((op, file.stem))
+    if found is None or found.run.__module__ != file.stem:
+        other = [k.op for k in _kernels.values() if k.run.__module__ == file.stem]
+        what = f"a kernel of {other[0]}" if other else f"nothing; decorate a function with @kernel(op={op!r}, ...)"
+        raise ValueError(f"{file} should register a kernel of {op}; it registers {what}.")
+    return found
+
+
+def _where(error: Exception, file: Path) -> str:
+    """The last line of `file` that an error went through, if there is one."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    return "" if line is None else f"line {line}, "
 
 
 def choose(op: str, problem: Any, algorithm: str = "auto", device: str = "cpu") -> Kernel:

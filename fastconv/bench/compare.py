@@ -31,7 +31,7 @@ def compare(
     variants: Mapping[str, Sequence[Kernel]],
     peer_names: Sequence[str] = (),
     threads: Sequence[int] = (),
-    seconds: float = 1.0,
+    seconds: float = 0.5,
     refused: Refused | None = None,
     device: str = "cpu",
     progress: Progress = lambda text, share: None,

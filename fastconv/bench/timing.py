@@ -1,20 +1,25 @@
-"""Times contestants in turn: A B C, B C A, C A B ... in one process.
+"""Times contestants in turn: A B C, C A B, B A C ... in one process.
 
 A machine's speed drifts while a benchmark runs; in turn all contestants meet the same machine, so that their ratios
-hold where single figures do not. The order rotates because a contestant's first calls meet the caches and waiting
-threads of the one before; an untimed call before each sample takes most of that away.
+hold where single figures do not. The threads of OpenMP and OpenBLAS spin for milliseconds after their work and would
+take a core from the next contestant, so that each turn begins with a rest until they sleep. Threads that wake may share
+a core until the system's next tick moves one (4 ms on Linux, and a call that meets it takes as long), so that untimed
+calls follow for two ticks. Each round has an order of its own, so that nobody always follows the same one.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LEAST_SAMPLES = 5
-_SAMPLE_S = 0.005  # calls are repeated until a sample takes this long
+_SAMPLE_S = 0.03  # calls are repeated until a sample takes this long
+_WAKE_S = 0.01  # of untimed calls
+_REST_S = 0.15  # after 0.04 s OpenBLAS's threads still spun, after 0.15 s nobody's did
 _STABLE = 0.01  # standard error of the median, relative, at which more samples change nothing that is printed
 
 
@@ -30,9 +35,10 @@ class Timing:
 
 def time_in_turn(
     contestants: Mapping[str, Callable[[], object]],
-    seconds: float = 1.0,
+    seconds: float = 0.5,
     on_sample: Callable[[float], object] = lambda share: None,
     clock: Callable[[], float] = time.perf_counter,
+    rest: Callable[[float], object] = time.sleep,
     measure: Callable[[Callable[[], object], int], float] | None = None,
 ) -> dict[str, Timing]:
     """Time every contestant until its median is stable or it has had `seconds`, but at least LEAST_SAMPLES times.
@@ -43,7 +49,7 @@ def time_in_turn(
         contestants: what to call, by name; each has been called before, so that nothing is compiled here.
         seconds: for each contestant, its untimed calls included.
         on_sample: called after each sample with the share of the whole that is done, 0 to 1.
-        clock: seconds.
+        clock: seconds. rest: waits for so many of them, which do not count as a contestant's.
         measure: (call, count) -> seconds that `count` calls take; by default on the clock. A GPU has its own.
     """
     measure = measure or (lambda call, count: _on_the_clock(call, count, clock))
@@ -51,25 +57,37 @@ def time_in_turn(
     spent = dict.fromkeys(contestants, 0.0)
     calls: dict[str, int] = {}
     for name, call in contestants.items():
-        begun = clock()
-        call()
-        once = clock() - begun
+        rest(_REST_S)
+        once = _calls_for(3 * _WAKE_S, call, clock)
         calls[name] = max(1, min(10_000, math.ceil(_SAMPLE_S / max(once, 1e-9))))
-    active = list(contestants)
+    active, order = list(contestants), random.Random(0)
     while active:
+        order.shuffle(active)
         for name in list(active):
             call, count = contestants[name], calls[name]
+            rest(_REST_S)
             begun = clock()
-            if count > 1 or not samples[name]:
-                call()
+            if count > 1:
+                _calls_for(_WAKE_S, call, clock)
             samples[name].append(measure(call, count) / count)
             spent[name] += clock() - begun
             if _is_done(samples[name], spent[name], seconds):
                 active.remove(name)
             shares = (1.0 if name not in active else min(1.0, spent[name] / seconds) for name in contestants)
             on_sample(sum(shares) / len(contestants))
-        active = active[1:] + active[:1]
     return {name: _summary(values) for name, values in samples.items()}
+
+
+def _calls_for(seconds: float, call: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Call for so many seconds, at least once; returns those of the fastest call."""
+    fastest, begun = math.inf, clock()
+    now = begun
+    while now - begun < seconds:
+        started = now
+        call()
+        now = clock()
+        fastest = min(fastest, now - started)
+    return fastest
 
 
 def _on_the_clock(call: Callable[[], object], count: int, clock: Callable[[], float]) -> float:
@@ -88,7 +106,7 @@ def _is_done(samples: list[float], spent: float, seconds: float) -> bool:
     timing = _summary(samples)
     # For a normal distribution p80 - p20 is 1.68 standard deviations, and the median's standard error 1.25 / sqrt(n).
     error = 1.25 * (timing.p80_s - timing.p20_s) / 1.68 / math.sqrt(len(samples))
-    return len(samples) >= 4 * LEAST_SAMPLES and error <= _STABLE * timing.median_s
+    return len(samples) >= 2 * LEAST_SAMPLES and error <= _STABLE * timing.median_s
 
 
 def _summary(samples: list[float]) -> Timing:

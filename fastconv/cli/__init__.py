@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fastconv import __version__
-from fastconv.cli import info, train
+from fastconv.cli import bench, info, train
 from fastconv.cli.checks import CommandError
 
 _EXAMPLES = """examples:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, module in (("train", train), ("info", info)):
+    for name, module in (("train", train), ("bench", bench), ("info", info)):
         command = commands.add_parser(
             name,
             help=module.HELP,

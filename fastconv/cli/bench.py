@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
     add("--peers", default="", metavar="P,Q", help="other frameworks: torch, keras, onnxruntime, jax")
     add("--threads", metavar="1,2", help="numbers of threads; default: all")
-    add("--seconds", type=_seconds, default=1.0, metavar="S", help="for a contestant and shape, at most; default: 1")
+    add("--seconds", type=_seconds, default=0.5, metavar="S", help="for a contestant and shape, at most; default: 0.5")
     add("--batch-sizes", default="64", metavar="N,M", help="of bench model; default: 64")
     add("--json", type=checks.output_file(".json"), metavar="FILE.json", help="keep everything")
     add("--csv", type=checks.output_file(".csv"), metavar="FILE.csv", help="keep the rows")
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         ops = kernels.ops() if args.op is None else [args.op]
         variants = {op: _variants(op, args) for op in ops}
         if args.device == "gpu" and not any(variants.values()) and args.kernel is None:
-            raise CommandError(f"--device gpu: {args.op or "no op"} has no kernel for a GPU yet.")
+            raise CommandError(f"--device gpu: {args.op or 'no op'} has no kernel for a GPU yet.")
         user = _user_kernel(args)
         work = _work(ops, args.shapes)
         from fastconv.bench import peers

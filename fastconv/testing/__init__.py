@@ -7,6 +7,6 @@ from fastconv.testing.comparison import KernelMismatch, Mismatch
 from fastconv.testing.gradients import check_gradient
 from fastconv.testing.kernel_checks import check_kernel
 from fastconv.testing.layer_checks import check_layer
-from fastconv.testing.shapes import load_shapes
+from fastconv.testing.shapes import find_shapes, load_shapes, shape_lists
 
-__all__ = ["KernelMismatch", "Mismatch", "check_gradient", "check_kernel", "check_layer", "load_shapes"]
+__all__ = ["KernelMismatch", "Mismatch", "check_gradient", "check_kernel", "check_layer", "find_shapes", "load_shapes", "shape_lists"]

@@ -10,6 +10,29 @@ from fastconv.kernels import Conv2DProblem, Pool2DProblem
 Problem = TypeVar("Problem", Conv2DProblem, Pool2DProblem)
 
 
+def shape_lists() -> dict[str, Path]:
+    """The files of named shapes that come with fastconv, by name."""
+    from fastconv.bench import shapes
+
+    files = (file for folder in shapes.__path__ for file in Path(folder).glob("*.txt"))
+    return {file.stem: file for file in sorted(files)}
+
+
+def find_shapes(spec: str, problem: type[Problem]) -> dict[str, Problem]:
+    """The problems that `spec` names: a list of `shape_lists`, a file, or one problem as text ("N=64 H=28 ...").
+
+    Raises:
+        ValueError: there is no such list or file, it is for other ops, or a text makes no problem.
+    """
+    if "=" in spec:
+        return {"given": problem.parse(spec)}
+    lists = shape_lists()
+    file = lists.get(spec) or Path(spec).expanduser()
+    if not file.is_file():
+        raise ValueError(f"there is no list or file of shapes {spec!r}; the lists are {', '.join(lists)}.")
+    return load_shapes(file, problem)
+
+
 def load_shapes(file: str | Path, problem: type[Problem]) -> dict[str, Problem]:
     """The problems of a file by name, in its order.
 
