@@ -79,14 +79,14 @@ def ceilings(result: dict[str, Any]) -> list[Ceiling]:
 
 def extent(values: list[float]) -> tuple[float, float]:
     """Powers of ten round all values, at least one decade."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(1.1 * max(values)))
     return 10.0**low, 10.0 ** max(high, low + 1)
 
 
 def ranges(result: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, float]]:
     """What the axes span, x and y."""
     marks, lines = points(result), ceilings(result)
-    ridges = [line.peak / line.bandwidth for line in lines]
+    ridges = [line.peak / line.bandwidth / 10 for line in lines]  # a decade of the slopes is seen
     xs = extent([point.x for point in marks] + ridges or [1.0])
     ys = extent([point.y for point in marks] + [line.peak for line in lines] or [1.0])
     return xs, ys
