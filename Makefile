@@ -44,7 +44,7 @@ bench: $(DEV_READY) ## time the kernels
 	@$(BIN)/pytest bench --benchmark-only $(ARGS)
 
 clean: ## remove .venv and everything built
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks
 	find fastconv kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV_READY): EXTRAS := [dev]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -72,20 +73,26 @@ def kernel(
     def register(run: Callable[..., None]) -> Callable[..., None]:
         *_, folder, name = run.__module__.rpartition(".")[0].split(".") + [run.__module__.rpartition(".")[2]]
         this_op = op or folder
-        backend = name.split("_")[0]
-        if backend not in _DEVICES:
-            raise ValueError(
-                f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}."
-            )
+        device = _DEVICES[backend_of(name)]
         known = _kernels.get((this_op, name))
         if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
-        _kernels[this_op, name] = Kernel(
-            this_op, name, _DEVICES[backend], run, limited_by, unsupported, workspace_bytes, fuses
-        )
+        _kernels[this_op, name] = Kernel(this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses)
         return run
 
     return register
+
+
+def backend_of(name: str) -> str:
+    """The backend that a kernel's name begins with.
+
+    Raises:
+        ValueError: it begins with none.
+    """
+    backend = name.split("_")[0]
+    if backend not in _DEVICES:
+        raise ValueError(f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
+    return backend
 
 
 def ops() -> list[str]:
@@ -131,19 +138,19 @@ def load(op: str, path: str | Path) -> Kernel:
     _package(op)
     if file.suffix != ".py" or not file.is_file():
         raise ValueError(f"there is no file {str(path)!r} ending in .py.")
-    if file.stem.split("_")[0] not in _DEVICES:
-        raise ValueError(f"{file.name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    backend_of(file.stem)
+    name = f"user_kernels.{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # Numba's cache looks for it there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever is wrong in the user's file
         raise ValueError(f"{file} cannot be run: {_where(error, file)}{type(error).__name__}: {error}.") from error
     found = _kernels.get((op, file.stem))
-    if found is None or found.run.__module__ != file.stem:
-        other = [k.op for k in _kernels.values() if k.run.__module__ == file.stem]
+    if found is None or found.run.__module__ != name:
+        other = [k.op for k in _kernels.values() if k.run.__module__ == name]
         what = f"a kernel of {other[0]}" if other else f"nothing; decorate a function with @kernel(op={op!r}, ...)"
         raise ValueError(f"{file} should register a kernel of {op}; it registers {what}.")
     return found

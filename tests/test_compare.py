@@ -127,7 +127,12 @@ def test_ratio_and_rank():
         made.median_ms = ms
         return made
 
-    rows = [row("a", "kernel", 2.0), row("b", "kernel", 1.0), row("p", "peer", 4.0), row("p", "peer", 3.0, layout="NCHW")]
+    rows = [
+        row("a", "kernel", 2.0),
+        row("b", "kernel", 1.0),
+        row("p", "peer", 4.0),
+        row("p", "peer", 3.0, layout="NCHW"),
+    ]
     alone = row("a", "kernel", 5.0, shape="t")
     Result("", [], [*rows, alone]).compare()
     assert [r.rank for r in rows] == [2, 1, 4, 3]
@@ -263,7 +268,9 @@ def test_table_and_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     files = {name: tmp_path / f"r.{name}" for name in ("json", "csv", "html")}
     options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
-    shown = bench(capsys, "conv2d", "--shapes", SMALL, "--algorithm", "cpu_direct,cpu_naive", "--seconds", "0.05", *options)
+    shown = bench(
+        capsys, "conv2d", "--shapes", SMALL, "--algorithm", "cpu_direct,cpu_naive", "--seconds", "0.05", *options
+    )
     assert re.search(r"cpu_direct \(default\) +[\d.]+", shown.out) and "cpu_naive" in shown.out
     whole = json.loads(files["json"].read_text())
     assert {row["contestant"]: row["status"] for row in whole["rows"]} == {"cpu_direct": "timed", "cpu_naive": "timed"}
@@ -285,16 +292,6 @@ def {name}(problem, x, w, bias, y, workspace):
     get("conv2d", "reference").run(problem, x, w, bias, y, workspace)
     {fault}
 """
-
-
-@pytest.fixture
-def forget_user_kernels():
-    from fastconv.kernels import registry
-
-    before = dict(registry._kernels)
-    yield
-    registry._kernels.clear()
-    registry._kernels.update(before)
 
 
 @pytest.mark.usefixtures("forget_user_kernels")
@@ -372,7 +369,11 @@ def test_gpu_times_are_the_devices_own_with_a_cold_cache(fake_cupy):
         right(problem, x, w, bias, y, workspace)
 
     gpu = cuda_timing.Gpu()
-    inputs = {"x": np.ones(CONV.x_shape, "float32"), "w": np.ones(CONV.w_shape, "float32"), "bias": np.ones(5, "float32")}
+    inputs = {
+        "x": np.ones(CONV.x_shape, "float32"),
+        "w": np.ones(CONV.w_shape, "float32"),
+        "bias": np.ones(5, "float32"),
+    }
     entry, overhead = gpu.of_kernel(a_kernel(run, "cuda_mine", device="gpu"), CONV, inputs, False)
     assert entry.outputs()["y"].max() == 19
     assert min(overhead.compile_ms, overhead.launch_us, overhead.transfer_ms) > 0

@@ -33,7 +33,11 @@ def folders(top, package):
 
 
 def test_packages_are_the_folders():
-    found = [*folders(ROOT / "fastconv", "fastconv"), *folders(ROOT / "kernels", "fastconv.kernels")]
+    found = [
+        *folders(ROOT / "fastconv", "fastconv"),
+        *folders(ROOT / "kernels", "fastconv.kernels"),
+        "fastconv.bench.shapes",
+    ]
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(found)
 
 
@@ -61,7 +65,9 @@ def test_bare_kernels_refuses(tmp_path):
     assert "No module named 'kernels'" in elsewhere.stderr, "the checkout leaks onto the path"
 
 
-@pytest.mark.parametrize("module", ["fastconv", "fastconv.kernels", "fastconv.datasets", "fastconv.cli"])
+@pytest.mark.parametrize(
+    "module", ["fastconv", "fastconv.kernels", "fastconv.datasets", "fastconv.cli", "fastconv.bench"]
+)
 def test_import_is_light(module, tmp_path):
     shown = python(f"import sys, {module}; print(*sorted(m.partition('.')[0] for m in sys.modules))", tmp_path)
     assert shown.returncode == 0, shown.stderr
@@ -73,7 +79,7 @@ def wheel(tmp_path_factory):
     """A wheel built from a copy: setuptools leaves a build folder that would end in the next wheel."""
     pytest.importorskip("setuptools", reason="without setuptools nothing can be built")
     source = tmp_path_factory.mktemp("source")
-    for name in ("fastconv", "kernels"):
+    for name in ("fastconv", "kernels", "bench"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -99,8 +105,12 @@ def test_wheel_holds_every_file(wheel):
     expected = {"fastconv/py.typed", "fastconv/datasets/mnist_5k.npz", "fastconv/datasets/mnist_5k.txt"}
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastconv").rglob("*.py")}
     expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.py")}
+    expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.cu")}
+    expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "bench" / "shapes").iterdir()}
+    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastconv").rglob("*.html")}
+    expected = {name for name in expected if "__pycache__" not in name}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert {name for name in names if name.endswith((".py", ".typed", ".npz", ".txt"))} == expected
+    assert {name for name in names if name.endswith((".py", ".typed", ".npz", ".txt", ".html", ".cu"))} == expected
     assert all(name.startswith("fastconv/") for name in names)
 
 

@@ -11,14 +11,23 @@ import pytest
 from fastconv.bench import roofline
 from fastconv.bench.page import render
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 NASTY = "y[0, 1]: expected 1, got nan </pre><script>alert(1)</script> \"quoted\" 'too' {{ROWS}}"
 
 
 def row(op, shape, contestant, ms, kind="kernel", layout="NHWC", **changes):
     flops = 2_000_000 * (1 + len(shape))
     made = {
-        **{"op": op, "shape": shape, "problem": "N=8 H=56 W=56", "device": "cpu", "threads": 2, "contestant": contestant},
+        **{
+            "op": op,
+            "shape": shape,
+            "problem": "N=8 H=56 W=56",
+            "device": "cpu",
+            "threads": 2,
+            "contestant": contestant,
+        },
         **{"kind": kind, "layout": layout, "default": contestant == "cpu_direct", "status": "timed", "message": ""},
         **{"median_ms": ms, "p20_ms": 0.9 * ms, "p80_ms": 1.1 * ms, "repeats": 9, "flops": flops, "bytes": 500_000},
         **{"gflop_per_s": flops / ms / 1e6, "gbyte_per_s": 0.5 / ms, "intensity": flops / 500_000, "limit_ms": 0.1},
@@ -33,8 +42,20 @@ def row(op, shape, contestant, ms, kind="kernel", layout="NHWC", **changes):
 
 def result(*rows, limits=True):
     measured = {"float32": 228.0, "float64": 114.0}
-    limit = {"device": "cpu", "threads": 2, "gflop_per_s": measured, "gbyte_per_s": {"1048576": 200.0, "268435456": 30.0}}
-    machine = {"system": "Linux", "cpu": "A <CPU>", "cpu_features": ["avx2"], "simd_bits": 256, "cores": 2, "threads": 2}
+    limit = {
+        "device": "cpu",
+        "threads": 2,
+        "gflop_per_s": measured,
+        "gbyte_per_s": {"1048576": 200.0, "268435456": 30.0},
+    }
+    machine = {
+        "system": "Linux",
+        "cpu": "A <CPU>",
+        "cpu_features": ["avx2"],
+        "simd_bits": 256,
+        "cores": 2,
+        "threads": 2,
+    }
     return {
         "command": 'fastconv bench --shapes "N=1"',
         "date": "2026-11-25T19:30:00+00:00",
@@ -62,7 +83,14 @@ def sample():
 def test_everything_is_in_the_page_and_nothing_is_loaded(sample):
     page = render(sample)
     assert page.count("<tr data-series=") == 32
-    for text in ("A &lt;CPU&gt;", "fastconv bench --shapes", "numba 0.68", "max_pool2d dddd", "peak: 228 GFLOP/s", "30 GB/s"):
+    for text in (
+        "A &lt;CPU&gt;",
+        "fastconv bench --shapes",
+        "numba 0.68",
+        "max_pool2d dddd",
+        "peak: 228 GFLOP/s",
+        "30 GB/s",
+    ):
         assert text in html.unescape(page) or text in page
     assert not re.search(r"https?://|src=|@import|url\(", page)
     assert page.count('class="point"') == 32
@@ -76,7 +104,8 @@ def test_messages_are_escaped(sample):
 
 
 @pytest.mark.parametrize(
-    "rows", [(), (row("conv2d", "a", "cpu_direct", 1.0),), (row("conv2d", "a", "cpu_mine", 1.0, status="wrong", message="x"),)]
+    "rows",
+    [(), (row("conv2d", "a", "cpu_direct", 1.0),), (row("conv2d", "a", "cpu_mine", 1.0, status="wrong", message="x"),)],
 )
 @pytest.mark.parametrize("limits", [True, False])
 def test_little_to_show(rows, limits):
@@ -135,7 +164,11 @@ def test_in_a_browser_of_a_phones_width(sample, tmp_path, scheme, paper):
     outer = tmp_path / "outer.html"
     outer.write_text(_OUTER.format(page=html.escape(render(sample))), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     flags += [f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=5000", "--dump-dom"]
     shown = subprocess.run([BROWSER, *flags, outer.as_uri()], capture_output=True, text=True, timeout=120)
     found = re.search(r'data-seen="([^"]*)"', shown.stdout)

@@ -41,7 +41,9 @@ def test_median_and_percentiles_of_constant_calls():
 
 def test_percentiles_of_varying_calls():
     machine = Machine()
-    timings = time_in_turn({"a": machine.contestant("a", 1, 2, 3, 4, 5)}, seconds=30.0, clock=machine.clock, rest=machine.rest)
+    timings = time_in_turn(
+        {"a": machine.contestant("a", 1, 2, 3, 4, 5)}, seconds=30.0, clock=machine.clock, rest=machine.rest
+    )
     timing = timings["a"]
     assert timing.p20_s < timing.median_s < timing.p80_s
     assert timing.median_s == pytest.approx(3, abs=1)
@@ -59,14 +61,18 @@ def test_contestants_take_turns_and_follow_different_ones():
 
 def test_the_budget_ends_an_unstable_contestant():
     machine = Machine()
-    timings = time_in_turn({"a": machine.contestant("a", 0.01, 0.2)}, seconds=2.0, clock=machine.clock, rest=machine.rest)
+    timings = time_in_turn(
+        {"a": machine.contestant("a", 0.01, 0.2)}, seconds=2.0, clock=machine.clock, rest=machine.rest
+    )
     assert timings["a"].samples >= LEAST_SAMPLES
     assert machine.now < 4
 
 
 def test_a_call_of_the_whole_budget_is_timed_twice():
     machine = Machine()
-    assert time_in_turn({"a": machine.contestant("a", 9.0)}, 1.0, clock=machine.clock, rest=machine.rest)["a"].samples == 2
+    assert (
+        time_in_turn({"a": machine.contestant("a", 9.0)}, 1.0, clock=machine.clock, rest=machine.rest)["a"].samples == 2
+    )
 
 
 def test_short_calls_are_repeated_within_a_sample():

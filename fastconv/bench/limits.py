@@ -91,7 +91,12 @@ def measured(device: str = "cpu", threads: int | None = None, refresh: bool = Fa
 def _file(device: str, threads: int) -> Path:
     from fastconv.kernels.cpu_jit import cache_folder
 
-    about = (_KEPT_AS, device, threads, machine.gpus()[0] if device == "gpu" else (machine.cpu_name(), machine.simd_bits()))
+    about = (
+        _KEPT_AS,
+        device,
+        threads,
+        machine.gpus()[0] if device == "gpu" else (machine.cpu_name(), machine.simd_bits()),
+    )
     return cache_folder() / f"limits-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.json"
 
 

@@ -55,7 +55,8 @@ def render(result: dict[str, Any]) -> str:
 def _facts(result: dict[str, Any]) -> str:
     machine = result["machine"]
     facts = {
-        "Machine": f"{machine['cpu']}, {machine['cores']} processors, {machine['simd_bits']}-bit vectors; {machine['system']}",
+        "Machine": f"{machine['cpu']}, {machine['cores']} processors, {machine['simd_bits']}-bit vectors; "
+        f"{machine['system']}",
         "Date": f"{result['date']}, commit {result['commit'] or 'unknown'}",
         "Versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
         "Command": result["command"],
@@ -112,7 +113,9 @@ def _legend(result: dict[str, Any]) -> str:
     buttons = []
     for name in roofline.series(result):
         colour, marker = _style(result, name)
-        picture = f'<svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{_marker(marker, colour)}</svg>'
+        picture = (
+            f'<svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{_marker(marker, colour)}</svg>'
+        )
         buttons.append(
             f'<button type="button" aria-pressed="true" data-toggle="{escape(name)}">{picture} {escape(name)}</button>'
         )
@@ -163,8 +166,8 @@ def _roofline(result: dict[str, Any]) -> str:
     for line in roofline.ceilings(result):
         start = max(x0, y0 / line.bandwidth)
         ridge = min(max(line.peak / line.bandwidth, start), x1)
-        d = f"M{x_of(start):.1f} {y_of(start * line.bandwidth):.1f}L{x_of(ridge):.1f} {y_of(line.peak):.1f}H{x_of(x1):.1f}"
-        parts.append(f'<path class="ceiling" d="{d}"/>')
+        slope = f"M{x_of(start):.1f} {y_of(start * line.bandwidth):.1f}L{x_of(ridge):.1f} {y_of(line.peak):.1f}"
+        parts.append(f'<path class="ceiling" d="{slope}H{x_of(x1):.1f}"/>')
         middle = math.sqrt(start * ridge)
         parts.append(
             f'<text class="label" x="{x_of(middle) - 6:.1f}" y="{y_of(middle * line.bandwidth) - 6:.1f}" '
@@ -177,15 +180,17 @@ def _roofline(result: dict[str, Any]) -> str:
         )
     for point in roofline.points(result):
         colour, marker = _style(result, point.series)
+        label, name = escape(point.text), escape(point.series)
         parts.append(
-            f'<g class="point" tabindex="0" role="img" aria-label="{escape(point.text)}" data-series="{escape(point.series)}" '
+            f'<g class="point" tabindex="0" role="img" aria-label="{label}" data-series="{name}" '
             f'transform="translate({x_of(point.x):.1f} {y_of(point.y):.1f})">'
-            f"<title>{escape(point.text)}</title>{_marker(marker, colour)}</g>"
+            f"<title>{label}</title>{_marker(marker, colour)}</g>"
         )
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
     parts.append(f'<text x="{middle_x}" y="{_HEIGHT - 8}" text-anchor="middle">arithmetic intensity, FLOP/byte</text>')
     parts.append(f'<text transform="translate(16 {middle_y}) rotate(-90)" text-anchor="middle">GFLOP/s</text>')
-    return f'<svg class="roofline" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" aria-label="Roofline">{"".join(parts)}</svg>'
+    size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    return f'<svg class="roofline" {size} role="group" aria-label="Roofline">{"".join(parts)}</svg>'
 
 
 def _bars(result: dict[str, Any]) -> str:

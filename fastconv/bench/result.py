@@ -61,9 +61,7 @@ class Row:
     def fill(self, problem: Any, flops: int, bytes_: int, timing: Timing, limits: Limits) -> None:
         """Set the numbers from a timing."""
         least, self.bound = limits.least_seconds(flops, bytes_, problem.dtype)
-        self.median_ms, self.p20_ms, self.p80_ms = (
-            1e3 * s for s in (timing.median_s, timing.p20_s, timing.p80_s)
-        )
+        self.median_ms, self.p20_ms, self.p80_ms = (1e3 * s for s in (timing.median_s, timing.p20_s, timing.p80_s))
         self.repeats = timing.samples
         self.flops, self.bytes, self.intensity = flops, bytes_, flops / max(bytes_, 1)
         self.gflop_per_s = flops / timing.median_s / 1e9

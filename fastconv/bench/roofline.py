@@ -54,8 +54,8 @@ def points(result: dict[str, Any]) -> list[Point]:
             row["intensity"],
             row["gflop_per_s"],
             series_name(row),
-            f"{row['op']} {row['shape']}, {series_name(row)}: {row['median_ms']:.3g} ms, {row['gflop_per_s']:.3g} GFLOP/s, "
-            f"{row['percent_of_limit']:.0f}% of the limit",
+            f"{row['op']} {row['shape']}, {series_name(row)}: {row['median_ms']:.3g} ms, "
+            f"{row['gflop_per_s']:.3g} GFLOP/s, {row['percent_of_limit']:.0f}% of the limit",
         )
         for row in result["rows"]
         if row["status"] == "timed" and row["gflop_per_s"] > 0

@@ -34,7 +34,9 @@ def show(result: Result, console: Any) -> None:
             line(f"{row.op} {row.shape}{threads} ({number(row.intensity)} FLOP/byte, limit: {row.bound})", "bold")
         line(_line(_name(row), _cells(row)))
     if heading is not None:
-        peer = "; x peer: the best peer's time over this one's" if any(row.kind == "peer" for row in result.rows) else ""
+        peer = (
+            "; x peer: the best peer's time over this one's" if any(row.kind == "peer" for row in result.rows) else ""
+        )
         line(f'* what algorithm="auto" takes{peer}', "dim")
     for row in result.rows:
         if row.status != "timed":
@@ -46,7 +48,11 @@ def _line(first: str, cells: tuple[str, ...]) -> str:
 
 
 def _name(row: Row) -> str:
-    return f"  {row.contestant}{'*' if row.default else ''}" if row.kind == "kernel" else f"  {row.contestant} {row.layout}"
+    return (
+        f"  {row.contestant}{'*' if row.default else ''}"
+        if row.kind == "kernel"
+        else f"  {row.contestant} {row.layout}"
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

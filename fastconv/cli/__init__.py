@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from fastconv import __version__
-from fastconv.cli import bench, info, train
+from fastconv.cli import bench, info, new_kernel, train, verify
 from fastconv.cli.checks import CommandError
 
+_COMMANDS = {"train": train, "bench": bench, "verify": verify, "new-kernel": new_kernel, "info": info}
 _EXAMPLES = """examples:
   fastconv train                                  train on the digits that come with fastconv
   fastconv train --dataset mnist --epochs 5       train on MNIST
+  fastconv bench conv2d                           which kernel is fastest here, and how far from the limit
   fastconv info                                   what this machine has and which kernels there are
 """
 
@@ -21,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 2 for a bad argument, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="fastconv",
-        description="Train Keras-style convolutional networks on the CPU.",
+        description="Train Keras-style convolutional networks on the CPU; time, check and write their kernels.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, module in (("train", train), ("bench", bench), ("info", info)):
+    for name, module in _COMMANDS.items():
         command = commands.add_parser(
             name,
             help=module.HELP,

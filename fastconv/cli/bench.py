@@ -11,6 +11,7 @@ from typing import Any
 from fastconv import kernels
 from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
+from fastconv.cli.progress import progress_bar
 
 HELP = "Time kernels on named shapes against the machine's limits and other frameworks; or whole models."
 EXAMPLES = """examples:
@@ -54,28 +55,23 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CommandError: an argument cannot be followed; nothing has been timed.
     """
-    peer_names = _names(args.peers)
-    threads = [_whole(text, "--threads") for text in _names(args.threads or "")]
+    peer_names = checks.names(args.peers)
+    threads = [_whole(text, "--threads") for text in checks.names(args.threads)]
     if args.op == "model":
         return _run_model(args, peer_names, threads)
     if args.model is not None:
         raise CommandError(f"unexpected {args.model!r} behind {args.op!r}; only `bench model` takes a second name.")
     if args.plot:
         _require_plot()
+    variants = checks.kernels_of(args.op, args.algorithm, args.kernel, args.device)
+    user = variants[args.op][-1] if args.kernel else None
     try:
-        ops = kernels.ops() if args.op is None else [args.op]
-        variants = {op: _variants(op, args) for op in ops}
-        if args.device == "gpu" and not any(variants.values()) and args.kernel is None:
-            raise CommandError(f"--device gpu: {args.op or 'no op'} has no kernel for a GPU yet.")
-        user = _user_kernel(args)
-        work = _work(ops, args.shapes)
+        work = _work(list(variants), args.shapes)
         from fastconv.bench import peers
 
         peers.check(peer_names)
     except ValueError as error:
         raise CommandError(str(error)) from None
-    if user is not None and user not in variants[args.op]:
-        variants[args.op].append(user)
     return _run_kernels(args, work, variants, user, peer_names, threads)
 
 
@@ -87,7 +83,7 @@ def _run_kernels(args: Any, work: Any, variants: Any, user: Any, peer_names: lis
     from fastconv.bench.result import Result, write_csv
 
     result = Result(command_line(), [])
-    with _progress() as update:
+    with progress_bar() as update:
         try:
             refused = {} if user is None else _check(user, update)
             compare(work, variants, peer_names, threads, args.seconds, refused, args.device, update, result)
@@ -131,10 +127,10 @@ def _run_model(args: argparse.Namespace, peer_names: list[str], threads: list[in
     for name in ("shapes", "algorithm", "kernel", "csv", "html", "plot"):
         if getattr(args, name):
             raise CommandError(f"--{name} has no meaning for bench model.")
-    sizes = [_whole(text, "--batch-sizes") for text in _names(args.batch_sizes)]
+    sizes = [_whole(text, "--batch-sizes") for text in checks.names(args.batch_sizes)]
     try:
         peers.check(peer_names)
-        with _progress() as update:
+        with progress_bar() as update:
             result = model.run(
                 args.model or "mnist", peer_names, sizes, threads[0] if threads else None, progress=update
             )
@@ -172,25 +168,6 @@ def _check(user: Any, update: Any) -> dict[Any, str]:
     return {}
 
 
-def _progress() -> Any:
-    """A context: a bar on a terminal, nothing elsewhere; gives `update(text, share)`."""
-    import contextlib
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    @contextlib.contextmanager
-    def context() -> Any:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        # A redraw takes time from what is measured: twice a second is enough.
-        with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
-            task = bar.add_task("", total=1.0)
-            yield lambda text, share: bar.update(task, description=text, completed=share)
-
-    return context()
-
-
 def problem_type(op: str) -> Any:
     """The class of an op's problems."""
     return kernels.Pool2DProblem if "pool2d" in op else kernels.Conv2DProblem
@@ -211,29 +188,6 @@ def _work(ops: list[str], shapes: str | None) -> list[tuple[str, str, Any]]:
     if not found:
         raise refusals[0] if refusals else ValueError(f"--shapes {shapes!r} holds no shape.")
     return found
-
-
-def _variants(op: str, args: argparse.Namespace) -> list[Any]:
-    names = _names(args.algorithm or "")
-    if not names:
-        return [kernel for kernel in kernels.variants(op, args.device) if kernel.name != "reference"]
-    if args.op is None:
-        raise ValueError("--algorithm needs an op: fastconv bench OP --algorithm ...")
-    return [kernels.get(op, name) for name in names]
-
-
-def _user_kernel(args: argparse.Namespace) -> Any:
-    if args.kernel is None:
-        return None
-    if args.op is None:
-        raise ValueError("--kernel needs an op: fastconv bench OP --kernel FILE.py")
-    from fastconv.kernels import registry
-
-    return registry.load(args.op, args.kernel)
-
-
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _whole(text: str, option: str) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastconv import kernels
+from fastconv.kernels import Kernel, registry
 from fastconv.models import Sequential, zoo
 
 MODELS: dict[str, Callable[[], Sequential]] = {"mnist": zoo.mnist, "fashion": zoo.fashion}
@@ -28,6 +30,43 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def names(text: str | None) -> list[str]:
+    """What commas separate, each once."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device: str) -> dict[str, list[Kernel]]:
+    """The kernels that the options of a command mean, by op; a user's own comes last.
+
+    Args:
+        op: None for all.
+        algorithm: names of variants, with commas between them; None for all but the reference.
+        file: a file that registers a kernel, or None.
+        device: "cpu" or "gpu".
+
+    Raises:
+        CommandError: an op, a variant or a file that is not there; a device without kernels.
+    """
+    for option, value in (("--algorithm", algorithm), ("--kernel", file)):
+        if value is not None and op is None:
+            raise CommandError(f"{option} needs an op.")
+    found: dict[str, list[Kernel]] = {}
+    try:
+        for name in kernels.ops() if op is None else [op]:
+            if algorithm is not None:
+                found[name] = [kernels.get(name, variant) for variant in names(algorithm)]
+            else:
+                found[name] = [kernel for kernel in kernels.variants(name, device) if kernel.name != "reference"]
+        if file is not None and op is not None:
+            mine = registry.load(op, file)
+            found[op] = [kernel for kernel in found[op] if kernel is not mine] + [mine]
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if device == "gpu" and not any(found.values()):
+        raise CommandError(f"--device gpu: {op or 'no op'} has no kernel for a GPU yet.")
+    return found
 
 
 def output_file(*suffixes: str) -> Callable[[str], Path]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.callbacks import Callback
 from fastconv import machine
+from fastconv.callbacks import Callback
 from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.datasets import fashion_mnist, mnist, mnist_5k

@@ -9,4 +9,13 @@ from fastconv.testing.kernel_checks import check_kernel
 from fastconv.testing.layer_checks import check_layer
 from fastconv.testing.shapes import find_shapes, load_shapes, shape_lists
 
-__all__ = ["KernelMismatch", "Mismatch", "check_gradient", "check_kernel", "check_layer", "find_shapes", "load_shapes", "shape_lists"]
+__all__ = [
+    "KernelMismatch",
+    "Mismatch",
+    "check_gradient",
+    "check_kernel",
+    "check_layer",
+    "find_shapes",
+    "load_shapes",
+    "shape_lists",
+]

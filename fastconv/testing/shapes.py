@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,8 @@ Problem = TypeVar("Problem", Conv2DProblem, Pool2DProblem)
 
 def shape_lists() -> dict[str, Path]:
     """The files of named shapes that come with fastconv, by name."""
-    from fastconv.bench import shapes
-
-    files = (file for folder in shapes.__path__ for file in Path(folder).glob("*.txt"))
-    return {file.stem: file for file in sorted(files)}
+    folder = Path(str(resources.files("fastconv.bench.shapes")))
+    return {file.stem: file for file in sorted(folder.glob("*.txt"))}
 
 
 def find_shapes(spec: str, problem: type[Problem]) -> dict[str, Problem]:

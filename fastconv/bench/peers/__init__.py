@@ -1,8 +1,8 @@
 """Other frameworks that kernels are compared with. One file each, imported on first use.
 
 A file has `PACKAGES` that must be installed, `use_threads(count)`, which raises Unsupported where the number cannot
-be changed any more, and `contestants(op, problem, inputs, device)`: the ways in which that framework can compute the op, in
-the layouts it has, on copies of the inputs made beforehand.
+be changed any more, and `contestants(op, problem, inputs, device)`: the ways in which that framework can compute the
+op, in the layouts it has, on copies of the inputs made beforehand.
 """
 
 from __future__ import annotations

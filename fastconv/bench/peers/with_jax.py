@@ -54,7 +54,10 @@ def _make(op: str, problem: Any, inputs: Arrays, layout: str) -> Contestant:
     def image(array: np.ndarray) -> Any:
         return jax.device_put(array if layout == "NHWC" else np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
 
-    arrays = {name: image(array) if array.ndim == 4 and name != "w" else jax.device_put(array) for name, array in inputs.items()}
+    arrays = {
+        name: image(array) if array.ndim == 4 and name != "w" else jax.device_put(array)
+        for name, array in inputs.items()
+    }
     compiled = jax.jit(_FUNCTIONS[op](problem, layout)).lower(**arrays).compile()
     last: dict[str, Any] = {}
 
@@ -64,7 +67,9 @@ def _make(op: str, problem: Any, inputs: Arrays, layout: str) -> Contestant:
 
     def outputs() -> Arrays:
         return {
-            name: np.asarray(value).transpose(0, 2, 3, 1) if name in ("y", "gx") and layout == "NCHW" else np.asarray(value)
+            name: np.asarray(value).transpose(0, 2, 3, 1)
+            if name in ("y", "gx") and layout == "NCHW"
+            else np.asarray(value)
             for name, value in last.items()
         }
 
@@ -137,7 +142,9 @@ def _mean(p: Any, layout: str) -> Callable[[Any], Any]:
 
     window = _window(p, layout)
     ones = np.ones(_shape((1, p.H, p.W, 1), layout), p.dtype)
-    return lambda x: lax.reduce_window(x, 0.0, lax.add, **window) / lax.reduce_window(jnp.asarray(ones), 0.0, lax.add, **window)
+    return lambda x: (
+        lax.reduce_window(x, 0.0, lax.add, **window) / lax.reduce_window(jnp.asarray(ones), 0.0, lax.add, **window)
+    )
 
 
 def _max_pool2d(p: Any, layout: str) -> Callable[..., Any]:

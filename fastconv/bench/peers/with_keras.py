@@ -26,7 +26,9 @@ def use_threads(count: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
         _started.append(count)
     if _started[0] != count:
-        raise Unsupported(f"TensorFlow keeps the {_started[0]} threads it started with; time {count} in a run of its own")
+        raise Unsupported(
+            f"TensorFlow keeps the {_started[0]} threads it started with; time {count} in a run of its own"
+        )
 
 
 def contestants(op: str, problem: Any, inputs: Arrays, device: str = "cpu") -> list[Contestant]:

@@ -88,9 +88,7 @@ def _conv2d(p: Any, inputs: Arrays, layout: str) -> Contestant:
 
 def _backward(p: Any, gy: Any, x: Any, w: Any, mask: list[bool]) -> Callable[[], Any]:
     stride, padding, dilation = _options(p)
-    return lambda: _ATEN.convolution_backward(
-        gy, x, w, [p.K], stride, padding, dilation, False, [0, 0], p.groups, mask
-    )
+    return lambda: _ATEN.convolution_backward(gy, x, w, [p.K], stride, padding, dilation, False, [0, 0], p.groups, mask)
 
 
 def _conv2d_backward_data(p: Any, inputs: Arrays, layout: str) -> Contestant:
@@ -153,7 +151,9 @@ def _im2col(p: Any, inputs: Arrays, layout: str) -> Contestant:
     stride, padding, dilation = _options(p)
 
     def read(col: torch.Tensor) -> Arrays:  # (N, C*R*S, P*Q)
-        return {"col": col.reshape(p.N, p.C, p.R, p.S, p.P, p.Q).permute(0, 4, 5, 2, 3, 1).contiguous().numpy(force=True)}
+        return {
+            "col": col.reshape(p.N, p.C, p.R, p.S, p.P, p.Q).permute(0, 4, 5, 2, 3, 1).contiguous().numpy(force=True)
+        }
 
     return _make(layout, lambda: torch.nn.functional.unfold(x, (p.R, p.S), dilation, padding, stride), read)
 

@@ -1,0 +1,88 @@
+"""`fastconv new-kernel`: a file to begin a kernel of one's own with."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from fastconv import kernels
+from fastconv.cli.checks import CommandError
+from fastconv.kernels import registry
+
+HELP = "Write a file with a right but slow kernel, to make a fast one of."
+EXAMPLES = """examples:
+  fastconv new-kernel conv2d cpu_mine.py
+  fastconv new-kernel conv2d cpu_mine.py --start-from cpu_im2col
+
+The file's name is <backend>_<idea>.py with a backend of cpu, cuda, cupy or cudacpp; it is the kernel's name, too.
+Then: fastconv verify conv2d --kernel cpu_mine.py, and fastconv bench conv2d --kernel cpu_mine.py.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fastconv new-kernel`."""
+    parser.add_argument("op", metavar="OP", help="such as conv2d")
+    parser.add_argument("file", metavar="FILE.py", type=Path, help="the file to write; it must not exist")
+    parser.add_argument("--start-from", metavar="VARIANT", help="the kernel to copy; default: <backend>_naive")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and say what to do with it; the exit code is 0.
+
+    Raises:
+        CommandError: no such op or kernel, a name that does not suit, or a file that exists or cannot be written.
+    """
+    name = args.file.stem
+    if args.file.suffix != ".py" or not name.isidentifier():
+        raise CommandError(f"expected a Python file such as cpu_mine.py, got {str(args.file)!r}.")
+    try:
+        known = [kernel.name for kernel in kernels.variants(args.op)]
+        if name in known:
+            raise CommandError(f"{args.op} has a kernel {name} already; give the file another name.")
+        backend = registry.backend_of(name)
+        start = args.start_from or f"{backend}_naive"
+        source = kernels.get(args.op, start)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if not start.startswith(f"{backend}_"):
+        raise CommandError(f"{start} is no kernel of the backend {backend!r}, which the file's name says.")
+    try:
+        with args.file.open("x", encoding="utf-8") as stream:
+            stream.write(_text(source, name))
+    except FileExistsError:
+        raise CommandError(f"{args.file} exists; it was left as it is.") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {args.file}: {error.strerror or error}") from None
+    print(
+        f"Wrote {args.file}, a copy of {args.op}'s {start}. Next:\n"
+        f"  fastconv verify {args.op} --kernel {args.file}    is it right?\n"
+        f"  fastconv bench {args.op} --kernel {args.file}     is it fast?"
+    )
+    return 0
+
+
+def _text(source: Any, name: str) -> str:
+    """The source of a kernel under another name, below the op's contract."""
+    text = inspect.getsource(inspect.getmodule(source.run))  # type: ignore[arg-type]
+    code = text[text.index("from __future__") :]
+    code = code.replace("@kernel(", f'@kernel(op="{source.op}", ', 1)
+    code = re.sub(rf"\bdef {source.name}\b", f"def {name}", code, count=1)
+    contract = inspect.getdoc(importlib.import_module(f"fastconv.kernels.{source.op}")) or ""
+    first, *rest = contract.splitlines()
+    header = [
+        f'"""A kernel of {source.op}, begun as a copy of {source.name}.',
+        "",
+        *textwrap.wrap(f"The op: {first}", 100),
+        *rest,
+        "",
+        "It must write all of its outputs and nothing else, with the same bits on any number of threads;",
+        "`workspace` is scratch memory of the size that @kernel(workspace_bytes=problem -> bytes) asks for.",
+        "What it cannot run, @kernel(unsupported=problem -> reason or None) says. `limited_by` is shown in tables.",
+        '"""',
+    ]
+    return "\n".join(header) + "\n\n" + code
