@@ -63,14 +63,14 @@ def points(result: dict[str, Any]) -> list[Point]:
 
 
 def ceilings(result: dict[str, Any]) -> list[Ceiling]:
-    """For each measured number of threads the line of memory; for the largest also that of 1 MiB, in the caches."""
+    """For each measured number of threads the line of memory; for a CPU's largest also that of 1 MiB, in the caches."""
     found = []
     limits = sorted((Limits.from_dict(data) for data in result["limits"]), key=lambda limit: -limit.threads)
     for index, limit in enumerate(limits):
         threads = f"{limit.threads} threads, " if len(limits) > 1 else ""
         peak = limit.gflop_per_s["float32"]
         memory = limit.bandwidth(max(limit.gbyte_per_s))
-        if index == 0:
+        if index == 0 and limit.device == "cpu":
             cached = limit.bandwidth(1 << 20)
             found.append(Ceiling(f"{threads}1 MiB: {cached:.0f} GB/s", peak, cached))
         found.append(Ceiling(f"{threads}memory: {memory:.0f} GB/s", peak, memory))

@@ -18,9 +18,10 @@ def show(result: Result, console: Any) -> None:
 
     for limits in result.limits:
         threads = f", {limits.threads} threads" if limits.threads else ""
+        cached = "" if limits.device == "gpu" else f"{limits.bandwidth(1 << 20):.0f} GB/s in 1 MiB, "
         line(
-            f"Limits, measured{threads}: {limits.gflop_per_s['float32']:.0f} GFLOP/s float32; copying "
-            f"{limits.bandwidth(1 << 20):.0f} GB/s in 1 MiB, {limits.bandwidth(1 << 40):.0f} GB/s in memory"
+            f"Limits, measured{threads}: {limits.gflop_per_s['float32']:.0f} GFLOP/s float32; copying {cached}"
+            f"{limits.bandwidth(1 << 40):.0f} GB/s in memory"
         )
     heading = None
     for row in best_first(result.rows):
