@@ -233,7 +233,7 @@ def _table_row(row: dict[str, Any]) -> str:
         if not number:
             star = " *" if key == "contestant" and row["default"] else ""
             cells.append(f"<td>{escape(str(value or ''))}{star}</td>")
-        elif value is None:
+        elif not isinstance(value, (int, float)):
             cells.append('<td class="n" data-value=""></td>')
         else:
             shown = str(value) if isinstance(value, int) else f"{value:.3g}" if value < 1000 else f"{value:.0f}"

@@ -49,6 +49,14 @@ class Objective:
         return [self.total, *self._plain, *self._weighted]
 
     @property
+    def fused_activation(self) -> str | None:
+        """The activation whose gradient the loss takes together with its own, where that is known."""
+        loss, given = self.loss, self._loss_identifier
+        if loss is None and given is not None and not (isinstance(given, str) and given.lower() in _BY_SHAPE):
+            loss = losses.get(given)
+        return getattr(loss, "fused_activation", None)
+
+    @property
     def names(self) -> list[str]:
         """Their names in the logs."""
         return ["loss", *self._names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from fastconv import layers as layer_module
@@ -33,6 +33,38 @@ class Sequential(Trainer):
         from fastconv.models.summary import print_summary
 
         print_summary(self, *args, **kwargs)
+
+    def profile(
+        self, x: Any, training: bool = True, seconds: float = 1.0, print_fn: Callable[[str], object] | None = None
+    ) -> Any:
+        """Print where the time of a step goes: for each layer its kernels, their time, FLOPs and bytes, how near they
+        come to this machine's measured limits, and what the layer does beside them.
+
+        Weights, gradients, metrics and the state of what is random stay as they are.
+
+        Args:
+            x: one batch, as large as those that will be used.
+            training: forward and backward with a random gradient in place of the loss's; False for inference.
+            seconds: how long to repeat the step, at least.
+            print_fn: called once with the whole text in place of `print`.
+
+        Returns:
+            The `bench.profile.Profile`, whose `rows` have the numbers.
+
+        Raises:
+            ValueError: `x` does not suit the model or has no samples.
+        """
+        from fastconv.bench.profile import profile
+
+        batches = self._batches(x, None, None, None)
+        first = batches.peek()[0]
+        if not len(first):
+            raise ValueError(f"{self._who}: profile() needs samples; received x of shape {first.shape}.")
+        self.prepare_input(first)
+        fused = self.compiled and self._combines_loss_and_activation
+        found = profile(self.layers, batches.whole()[0], self.name, training, not fused, seconds)
+        (print_fn or print)(found.text())
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Name, dtype and layers in Keras 3's layout, without weights and what `compile` was given."""

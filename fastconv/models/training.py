@@ -242,7 +242,7 @@ class Trainer(Compiled):
         x, y, sample_weight = batch
         loss: Any = self._objective.loss
         y_pred = self.forward(x, True, self._buffers)
-        fused = loss.fused_activation is not None and loss.fused_activation == self.layers[-1].output_activation
+        fused = self._combines_loss_and_activation
         gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
         value, grad = gradient(y, y_pred, sample_weight, out)
@@ -250,6 +250,12 @@ class Trainer(Compiled):
         plan.run(grad, self._buffers, through_activation=not fused)
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
+
+    @property
+    def _combines_loss_and_activation(self) -> bool:
+        """Whether the loss's gradient goes past the last activation, as softmax and cross-entropy allow."""
+        combined = self._objective.fused_activation
+        return combined is not None and combined == self.layers[-1].output_activation
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch

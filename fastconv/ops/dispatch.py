@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from fastconv import kernels
 from fastconv.buffers import aligned_bytes
 
 _scratch = threading.local()
+_observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None] | None = None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -28,7 +31,22 @@ def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "aut
     """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder
     states."""
     kernel = kernel_for(op, problem, algorithm)
-    kernel(problem, *arrays, workspace=workspace(kernel.workspace_bytes(problem)), **epilogue)
+    scratch = workspace(kernel.workspace_bytes(problem))
+    if _observer is None:
+        kernel(problem, *arrays, workspace=scratch, **epilogue)
+    else:
+        _observer(kernel, problem, lambda: kernel(problem, *arrays, workspace=scratch, **epilogue))
+
+
+@contextlib.contextmanager
+def observed(observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None]) -> Iterator[None]:
+    """Within, `run` calls `observer(kernel, problem, call)` instead of the kernel; `call()` runs it."""
+    global _observer
+    before, _observer = _observer, observer
+    try:
+        yield
+    finally:
+        _observer = before
 
 
 def workspace(count: int) -> np.ndarray:
