@@ -65,7 +65,7 @@ class Profile:
         """The table that is printed: first forward, below a line backward."""
         what = "training step, without loss and optimizer" if self.training else "inference"
         threads = f"{self.limits.threads} thread{'s' * (self.limits.threads > 1)}"
-        table = [("Layer (type)", "Operation", "Kernel", *_COLUMNS)]
+        table: list[tuple[str, ...]] = [("Layer (type)", "Operation", "Kernel", *_COLUMNS)]
         shown = [row for row in self.rows if row.op or row.seconds >= _SHOWN * self.seconds]
         table += [self._cells(row) for row in shown]
         kernels = [row for row in shown if row.op]

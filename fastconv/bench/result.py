@@ -97,7 +97,7 @@ class Result:
         return {
             "command": self.command,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
+            "commit": commit(),
             "machine": machine.describe(),
             "versions": machine.versions(),
             "limits": [limits.to_dict() for limits in self.limits],
@@ -132,7 +132,7 @@ def best_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (order[row.op, row.shape, row.threads], row.rank or len(rows) + 1))
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this file lies in, "+" behind it where files differ; None outside of one."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

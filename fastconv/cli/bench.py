@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastconv import kernels
+from fastconv import kernels, machine
 from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.cli.progress import progress_bar
+from fastconv.models import Sequential, zoo
 
 HELP = "Time kernels on named shapes against the machine's limits and other frameworks; or whole models."
 EXAMPLES = """examples:
@@ -28,6 +29,9 @@ the exit code is 1. Contestants take turns. FLOPs and bytes are the problem's (e
 the larger of FLOPs over the measured peak and bytes over the measured bandwidth of a working set of that size; a
 working set that stays in the caches from call to call can pass it. Ctrl-C prints what is done.
 """
+
+
+_MODELS = {**checks.MODELS, "vgg_small": zoo.vgg_small}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,28 +124,41 @@ def _run_kernels(args: Any, work: Any, variants: Any, user: Any, peer_names: lis
 def _run_model(args: argparse.Namespace, peer_names: list[str], threads: list[int]) -> int:
     from rich.console import Console
 
-    from fastconv.bench import model, peers
+    from fastconv.bench import peers
+    from fastconv.bench.model import table
+    from fastconv.bench.model.compare import ModelResult, compare
 
     if len(threads) > 1:
         raise CommandError("--threads: bench model takes one number.")
     for name in ("shapes", "algorithm", "kernel", "csv", "html", "plot"):
         if getattr(args, name):
             raise CommandError(f"--{name} has no meaning for bench model.")
+    if args.device == "gpu":
+        raise CommandError("--device gpu: models run on the CPU only so far.")
     sizes = [_whole(text, "--batch-sizes") for text in checks.names(args.batch_sizes)]
+    name = args.model or "mnist"
+    model = checks.model_function(name, _MODELS, "bench model")()
+    if not isinstance(model, Sequential):
+        raise CommandError(f"bench model: {name} returns {type(model).__name__}, not a Sequential.")
+    result = ModelResult(name, sizes, 0)
     try:
         peers.check(peer_names)
+        if threads and threads[0] > machine.cores():
+            raise ValueError(f"--threads: at most {machine.cores()} here, got {threads[0]}.")
         with progress_bar() as update:
-            result = model.run(
-                args.model or "mnist", peer_names, sizes, threads[0] if threads else None, progress=update
-            )
+            count = threads[0] if threads else None
+            compare(model, name, peer_names, sizes, count, args.seconds, update, result)
     except ValueError as error:
         raise CommandError(str(error)) from None
     console = Console(highlight=False)
-    model.print_table(result, console)
+    table.show(result, console)
     if args.json:
-        report.write_json(args.json, {"command": command_line(), **result})
-        console.print(f"Wrote {args.json}")
-    return 130 if result.get("interrupted") else 0
+        report.write_json(args.json, result.to_dict(command_line()))
+        console.print(f"Wrote {args.json}", markup=False)
+    if result.interrupted:
+        console.print("Interrupted: this is what was done.")
+        return 130
+    return int(any(row.status == "wrong" and row.contestant == "fastconv" for row in result.rows))
 
 
 def command_line() -> str:

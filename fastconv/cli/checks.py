@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,25 +88,25 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     return parse
 
 
-def model_function(spec: str) -> Callable[[], Any]:
-    """The function that makes the model: a name in MODELS, or `FILE.py:function`, whose file is run.
+def model_function(spec: str, models: Mapping[str, Callable[[], Any]], option: str) -> Callable[[], Any]:
+    """The function that makes the model: a name in `models`, or `FILE.py:function`, whose file is run.
 
     Raises:
         CommandError: there is no such name, file or function.
     """
-    if spec in MODELS:
-        return MODELS[spec]
+    if spec in models:
+        return models[spec]
     file, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
-        raise CommandError(f"--model takes {', '.join(MODELS)} or FILE.py:function, got {spec!r}.")
+        raise CommandError(f"{option} takes {', '.join(models)} or FILE.py:function, got {spec!r}.")
     if not Path(file).is_file():
-        raise CommandError(f"--model: there is no file {file!r}.")
+        raise CommandError(f"{option}: there is no file {file!r}.")
     module_spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     if module_spec is None or module_spec.loader is None:
-        raise CommandError(f"--model: {file!r} is not a Python file (.py).")
+        raise CommandError(f"{option}: {file!r} is not a Python file (.py).")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
-        raise CommandError(f"--model: {file} has no function {name!r}.")
+        raise CommandError(f"{option}: {file} has no function {name!r}.")
     return function

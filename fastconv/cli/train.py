@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     batch_size = args.batch_size or preset.batch_size
     if args.plot:
         _require_plot()
-    make_model = checks.model_function(spec)
+    make_model = checks.model_function(spec, checks.MODELS, "--model")
     (train_set, test_set), source = _load(args.dataset, args.data)
     seconds["data"] = machine.process_age_s() - seconds["import"]
 

@@ -1,0 +1,33 @@
+"""fastconv, as a user's program calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv.models import Sequential
+
+
+class load:  # noqa: N801  called as a function
+    """The model by its config; compiled as described."""
+
+    def __init__(
+        self, description: dict[str, Any], weights: list[np.ndarray], configuration: str, threads: int
+    ) -> None:
+        self._model = Sequential.from_config(description["config"])
+        if description["compile"] is not None:
+            self._model.compile_from_config(description["compile"])
+        self._model.set_weights(weights)
+
+    def predictor(self, x: np.ndarray) -> Callable[[], Any]:
+        return lambda: self._model.predict_on_batch(x)
+
+    def trainer(self, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
+        self._model.reset_metrics()
+        return lambda: self._model.train_on_batch(x, y)
+
+    @staticmethod
+    def to_numpy(result: Any) -> np.ndarray:
+        return np.asarray(result)
