@@ -15,10 +15,10 @@ DEV_READY := $(VENV)/.ready-to-develop
 TYPES := $(VENV)/types
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench browser clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 	@echo "VENV=folder (default .venv) and PYTHON=program (default: a Python 3.11 to 3.13) can be given."
 
 demo: $(RUN_READY) ## train a small network on real digits and test it
@@ -39,9 +39,15 @@ lint: $(DEV_READY) ## check format, style and types
 	@ln -s $(CURDIR)/fastconv/* $(CURDIR)/kernels $(TYPES)/fastconv/
 	@cd $(TYPES) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fastconv
 
-bench: $(DEV_READY) ## time the kernels
+bench: $(DEV_READY) ## time the kernels on the layers of small networks
 	@echo "Timing the kernels: $(BIN)/pytest bench --benchmark-only $(ARGS)"
 	@$(BIN)/pytest bench --benchmark-only $(ARGS)
+
+browser: ## install Chromium for the tests of the report (apt, as root)
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+		echo "Installing Chromium: apt-get install chromium"; \
+		{ timeout 120 apt-get update -qq && timeout 300 apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
+		echo "It was not installed: the tests of the report in a browser will be skipped."
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks

@@ -7,22 +7,42 @@ and exits with 1 where the README holds something else than the results say; the
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fastconv.bench.table import number
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+_NUMBERS = ("median_ms", "gflop_per_s", "gbyte_per_s", "percent_of_limit")
+_PACKAGES = ("numba", "numpy", "torch", "onnxruntime", "jax", "keras", "tensorflow-cpu")
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
 def table(result: dict[str, Any]) -> str:
+    """The lines of a result, and below them what it was measured on and with."""
+    is_model = "model" in result
+    lines = _model_lines(result) if is_model else _kernel_lines(result)
+    versions = ", ".join(f"{name} {result['versions'][name]}" for name in _PACKAGES if name in result["versions"])
+    if is_model:
+        measured = f"{result['threads']} threads"
+    else:
+        limits = result["limits"][0]
+        peak, memory = limits["gflop_per_s"]["float32"], list(limits["gbyte_per_s"].values())[-1]
+        measured = f"{limits['threads']} threads; measured limits {peak:.0f} GFLOP/s and {memory:.0f} GB/s"
+    made = f"{result['date'][:10]}, commit {result['commit']}; {versions}. Made with `{result['command']}`."
+    return "\n".join([*lines, "", f"{result['machine']['cpu']}, {measured}; {made}"]) + "\n"
+
+
+def _kernel_lines(result: dict[str, Any]) -> list[str]:
     """One line a problem: the fastest kernel, what it reached, and the best peer beside it."""
     lines = [
-        "| op | shape | fastest kernel | ms | GFLOP/s | % of the limit | best peer | ratio |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- | ---: |",
+        "| op | shape | fastest kernel | ms | GFLOP/s | GB/s | % of the limit | best peer | x peer |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in result["rows"]:
@@ -32,22 +52,31 @@ def table(result: dict[str, Any]) -> str:
         kernel, peer = _fastest(rows, "kernel"), _fastest(rows, "peer")
         if kernel is None:
             continue
-        beside = ("none", "") if peer is None else (f"{peer['contestant']} {peer['layout']}", f"{kernel['ratio']:.2f}")
-        numbers = f"{kernel['median_ms']:.3g} | {kernel['gflop_per_s']:.3g} | {kernel['percent_of_limit']:.0f}"
-        lines.append(f"| {op} | {shape} | {kernel['contestant']} | {numbers} | {beside[0]} | {beside[1]} |")
-    versions = ", ".join(
-        f"{name} {result['versions'][name]}"
-        for name in ("numba", "numpy", "torch", "onnxruntime", "jax", "tensorflow-cpu")
-        if name in result["versions"]
-    )
-    machine = result["machine"]
-    limits = result["limits"][0]
-    lines += [
-        "",
-        f"{machine['cpu']}, {limits['threads']} threads, measured peak {limits['gflop_per_s']['float32']:.0f} GFLOP/s; "
-        f"{result['date'][:10]}, commit {result['commit']}; {versions}. Made with `{result['command']}`.",
-    ]
-    return "\n".join(lines) + "\n"
+        cells = [op, shape, kernel["contestant"], *(number(kernel[key]) for key in _NUMBERS)]
+        cells += ["", ""] if peer is None else [f"{peer['contestant']} {peer['layout']}", f"{kernel['ratio']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _model_lines(result: dict[str, Any]) -> list[str]:
+    """One line a contestant, the fastest in training first."""
+    sizes = [str(size) for size in result["sizes"]]
+    columns = [("train", size) for size in sizes] + [("predict", size) for size in dict.fromkeys([*sizes, "1"])]
+    heads = [f"{what} {size}, ms" for what, size in columns]
+    heads += ["import, s", "first step, empty cache, s", "filled cache, s", "peak, MB"]
+    lines = [f"| {result['model']} | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+
+    def median(row: dict[str, Any], what: str, size: str) -> float | None:
+        return row[what].get(size, {}).get("median_ms")
+
+    timed = [row for row in result["rows"] if row["status"] == "timed"]
+    for row in sorted(timed, key=lambda row: median(row, "train", sizes[-1]) or math.inf):
+        name = row["contestant"] if row["contestant"] == "fastconv" else f"{row['contestant']} {row['configuration']}"
+        cells = [number(median(row, what, size)) for what, size in columns]
+        cells += [number(row[key]) for key in ("import_s", "first_step_empty_s", "first_step_filled_s")]
+        cells.append(f"{row['peak_bytes'] / 1e6:.0f}")
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return lines
 
 
 def filled(text: str) -> str:

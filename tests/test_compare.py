@@ -271,7 +271,7 @@ def test_table_and_files(tmp_path, capsys, monkeypatch):
     shown = bench(
         capsys, "conv2d", "--shapes", SMALL, "--algorithm", "cpu_direct,cpu_naive", "--seconds", "0.05", *options
     )
-    assert re.search(r"cpu_direct \(default\) +[\d.]+", shown.out) and "cpu_naive" in shown.out
+    assert re.search(r"cpu_direct\* +[\d.]+", shown.out) and "cpu_naive" in shown.out
     whole = json.loads(files["json"].read_text())
     assert {row["contestant"]: row["status"] for row in whole["rows"]} == {"cpu_direct": "timed", "cpu_naive": "timed"}
     assert sorted(row["rank"] for row in whole["rows"]) == [1, 2]

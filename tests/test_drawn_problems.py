@@ -24,15 +24,16 @@ COUNTS = (
 )
 
 
-@pytest.mark.parametrize("op", kernels.ops())
-def test_variants_agree_with_the_reference(op):
+VARIANTS = [kernel for op in kernels.ops() for kernel in kernels.variants(op, "cpu") if kernel.name != "reference"]
+
+
+@pytest.mark.parametrize("kernel", [pytest.param(kernel, id=f"{kernel.op}-{kernel.name}") for kernel in VARIANTS])
+def test_agrees_with_the_reference(kernel):
     rng = np.random.default_rng(0)
-    variants = [kernel for kernel in kernels.variants(op, "cpu") if kernel.name != "reference"]
-    for _ in range(COUNTS[op]):
-        problem = draw_problem(op, rng)
-        for kernel in variants:
-            if kernel.unsupported(problem) is None:
-                check_kernel(kernel, problem)
+    for _ in range(COUNTS[kernel.op]):
+        problem = draw_problem(kernel.op, rng)
+        if kernel.unsupported(problem) is None:
+            check_kernel(kernel, problem)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "max_pool2d"])

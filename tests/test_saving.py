@@ -529,6 +529,7 @@ def test_a_file_of_keras_opens(tmp_path):
     train(model)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras's own, with NumPy
 def test_both_directions_with_keras_itself(tmp_path):
     real = pytest.importorskip("keras", reason="Keras is not installed")
     model = convnet()

@@ -13,6 +13,7 @@ from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.cli.progress import progress_bar
 from fastconv.models import Sequential, zoo
+from fastconv.testing.shapes import find_shapes, shape_lists
 
 HELP = "Time kernels on named shapes against the machine's limits and other frameworks; or whole models."
 EXAMPLES = """examples:
@@ -39,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("op", nargs="?", metavar="OP", help='an op, such as conv2d, or "model"; default: all ops')
     add("model", nargs="?", metavar="MODEL", help="after model: mnist, fashion, vgg_small or FILE.py:function")
-    add("--shapes", metavar="SHAPES", help='a named list, a file, or "N=64 H=28 ..."; default: seeds')
+    lists = ", ".join(shape_lists())
+    add(
+        "--shapes", metavar="SHAPES", help=f'a list ({lists}), a file, or "N=64 H=28 ..."; default: seeds, seeds_pool2d'
+    )
     add("--algorithm", metavar="A,B", help="variants to time; default: all but the reference")
     add("--kernel", type=Path, metavar="FILE.py", help="a kernel of your own to check and time with the others")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
@@ -169,7 +173,6 @@ def command_line() -> str:
 def _check(user: Any, update: Any) -> dict[Any, str]:
     """The contract on every edge shape; the first failure, if there is one."""
     from fastconv.testing import KernelMismatch, check_kernel
-    from fastconv.testing.shapes import find_shapes
 
     kind = problem_type(user.op)
     edges = find_shapes("pool2d_edge" if kind is kernels.Pool2DProblem else "conv2d_edge", kind)
@@ -192,7 +195,6 @@ def problem_type(op: str) -> Any:
 
 def _work(ops: list[str], shapes: str | None) -> list[tuple[str, str, Any]]:
     """(op, shape's name, problem); with several ops those that the shapes are for."""
-    from fastconv.testing.shapes import find_shapes
 
     found, refusals = [], []
     for op in ops:
