@@ -114,16 +114,16 @@ class _Window2D:
         return self.N, self.H, self.W, self.C
 
     @property
-    def intensity(self) -> float:
-        """FLOPs for each byte that must move."""
-        return self.flops / max(self.bytes, 1)
+    def pixels_read(self) -> int:
+        """Pixels of an image that lie in any window: strides and dilations may leave some out."""
+        rows = {p * self.stride_h - self.pad_top + r * self.dilation_h for p in range(self.P) for r in range(self.R)}
+        columns = {
+            q * self.stride_w - self.pad_left + s * self.dilation_w for q in range(self.Q) for s in range(self.S)
+        }
+        return len(rows & set(range(self.H))) * len(columns & set(range(self.W)))
 
     @property
     def flops(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def bytes(self) -> int:
         raise NotImplementedError
 
     @classmethod
@@ -253,16 +253,6 @@ class Conv2DProblem(_Window2D):
         """Two for each multiply-add, padding counted as data."""
         return 2 * self.N * self.P * self.Q * self.K * self.R * self.S * (self.C // self.groups)
 
-    @property
-    def bytes(self) -> int:
-        """Every tensor moved once."""
-        x, w, y = (
-            self.N * self.H * self.W * self.C,
-            self.R * self.S * (self.C // self.groups) * self.K,
-            self.N * self.P * self.Q * self.K,
-        )
-        return self.itemsize * (x + w + y)
-
 
 @dataclass(frozen=True)
 class Pool2DProblem(_Window2D):
@@ -303,8 +293,3 @@ class Pool2DProblem(_Window2D):
     def flops(self) -> int:
         """One comparison or addition for each element of a window."""
         return self.N * self.P * self.Q * self.C * self.R * self.S
-
-    @property
-    def bytes(self) -> int:
-        """Input and output moved once."""
-        return self.itemsize * self.C * self.N * (self.H * self.W + self.P * self.Q)

@@ -22,6 +22,7 @@ from fastconv.cli import main
 from fastconv.kernels import Conv2DProblem, Kernel, Pool2DProblem
 
 CONV = Conv2DProblem.parse("N=2 H=7 W=9 C=3 K=5 R=3 S=2 padding=1,1,1,1")
+STRIDED = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=3 K=7 R=1 S=1 stride=2,3")
 POOL = Pool2DProblem.parse("N=2 H=6 W=8 C=3 R=2 S=2 stride=2")
 LIMITS = Limits("cpu", 2, {"float32": 100.0, "float64": 50.0}, {1 << 20: 200.0, 1 << 28: 20.0})
 
@@ -147,6 +148,8 @@ def test_ratio_and_rank():
         ("conv2d_backward_data", CONV, (2 * 2 * 7 * 10 * 5 * 18, 4 * (2 * 70 * 5 + 90 + 2 * 63 * 3))),
         ("max_pool2d", POOL, (2 * 12 * 3 * 4, 4 * (2 * 48 * 3 + 2 * 12 * 3))),
         ("max_pool2d_backward", POOL, (2 * 12 * 3 * 4, 4 * (2 * 48 * 3 * 2 + 2 * 12 * 3))),
+        ("conv2d", STRIDED, (2 * 2 * 5 * 4 * 7 * 3, 4 * (2 * 5 * 4 * 3 + 3 * 7 + 7 + 2 * 5 * 4 * 7))),
+        ("conv2d_backward_data", STRIDED, (2 * 2 * 5 * 4 * 7 * 3, 4 * (2 * 5 * 4 * 7 + 3 * 7 + 2 * 99 * 3))),
         ("im2col", CONV, (0, 4 * (2 * 63 * 3 + 2 * 70 * 18))),
     ],
 )

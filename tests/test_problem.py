@@ -56,22 +56,32 @@ def test_a_convolutions_shapes_and_costs():
     assert problem.w_shape == (3, 2, 2, 6)
     assert problem.y_shape == (2, 5, 5, 6)
     assert problem.flops == 2 * (2 * 5 * 5 * 6) * (3 * 2 * 2)
-    assert problem.bytes == 4 * (2 * 9 * 11 * 4 + 3 * 2 * 2 * 6 + 2 * 5 * 5 * 6)
-    assert problem.intensity == problem.flops / problem.bytes
-    assert conv("dtype=float64").bytes == 2 * conv().bytes
 
 
 def test_a_poolings_shapes_and_costs():
     problem = Pool2DProblem.parse(f"{TEXT} stride=3,2")
     assert problem.y_shape == (2, 3, 5, 4)
     assert problem.flops == 2 * 3 * 5 * 4 * 3 * 2
-    assert problem.bytes == 4 * (2 * 9 * 11 * 4 + 2 * 3 * 5 * 4)
 
 
 def test_an_empty_batch_is_a_problem():
     assert conv(N=0).y_shape == (0, 7, 10, 6)
     assert conv(N=0).flops == 0
-    assert conv(N=0).intensity == 0
+
+
+@pytest.mark.parametrize(
+    "text, pixels",
+    [
+        ("H=9 W=11 R=3 S=2", 9 * 11),
+        ("H=9 W=11 R=1 S=1 stride=2,3", 5 * 4),
+        ("H=9 W=11 R=2 S=2 stride=3", 6 * 8),
+        ("H=9 W=11 R=2 S=3 stride=4,1 dilation=2,4", 4 * 9),
+        ("H=9 W=11 R=1 S=1 stride=2 padding=1,0,1,0", 4 * 5),
+        ("H=8 W=8 R=3 S=3 stride=3", 6 * 6),
+    ],
+)
+def test_pixels_in_no_window_are_not_read(text, pixels):
+    assert Conv2DProblem.parse(f"N=2 C=4 K=3 {text}").pixels_read == pixels
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,10 @@ def compare(
 
 
 def cost(op: str, problem: Any) -> tuple[int, int]:
-    """(FLOPs, bytes) of an op on a problem: every tensor it reads or writes moved once."""
-    sizes = (math.prod(array_shape(name, problem)) for name in (*OPS[op].inputs, *OPS[op].outputs))
+    """(FLOPs, bytes) of an op on a problem: what it reads and writes moved once; pixels in no window are not read."""
+    sizes = [math.prod(array_shape(name, problem)) for name in (*OPS[op].inputs, *OPS[op].outputs)]
+    if OPS[op].inputs[0] == "x":
+        sizes[0] = problem.N * problem.pixels_read * problem.C
     col = problem.N * problem.P * problem.Q * problem.R * problem.S * problem.C
     flops = {"im2col": 0, "col2im": col}.get(op, problem.flops)
     return flops, problem.itemsize * sum(sizes)

@@ -7,6 +7,8 @@ R*S/(stride_h*stride_w) times, from the cache.
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.registry import kernel
@@ -39,12 +41,19 @@ def _thread(
                         source = (((n * P + p) * Q + q) * R + r) * S * C
                         target = ((n * H + h) * W + first_w) * C
                         if dilation_w == 1:
-                            for j in range(low * C, high * C):
-                                gx[target + j] += col[source + j]
+                            _add(gx, target + low * C, col, source + low * C, (high - low) * C)
                         else:
                             for s in range(low, high):
-                                for c in range(C):
-                                    gx[target + s * dilation_w * C + c] += col[source + s * C + c]
+                                _add(gx, target + s * dilation_w * C, col, source + s * C, C)
+
+
+@cpu_jit(inner=True)
+def _add(sums, at, terms, begin, count):
+    """Add `count` elements. The indices are unsigned: Numba would test each signed one for being negative, and no
+    vectors would be used."""
+    first, second = np.uint64(at), np.uint64(begin)
+    for j in range(np.uint64(count)):
+        sums[first + j] += terms[second + j]
 
 
 @cpu_jit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
 from fastconv.kernels.registry import kernel
 
 
@@ -35,18 +36,28 @@ def _thread(
                 # Taps before `low` lie left of the image, those from `high` on right of it.
                 low = min(S, max(0, (-first_w + dilation_w - 1) // dilation_w)) if 0 <= h < H else S
                 high = max(low, min(S, (W - first_w + dilation_w - 1) // dilation_w))
-                for j in range(low * C):
-                    col[target + j] = 0
+                if low > 0:
+                    col[target : target + low * C] = 0
                 source = ((n * H + h) * W + first_w) * C
                 if dilation_w == 1:
-                    for j in range(low * C, high * C):
-                        col[target + j] = x[source + j]
+                    _copy(at(x, source + low * C), at(col, target + low * C), lanes(x), (high - low) * C)
                 else:
                     for s in range(low, high):
-                        for c in range(C):
-                            col[target + s * C + c] = x[source + s * dilation_w * C + c]
-                for j in range(high * C, S * C):
-                    col[target + j] = 0
+                        _copy(at(x, source + s * dilation_w * C), at(col, target + s * C), lanes(x), C)
+                if high < S:
+                    col[target + high * C : target + S * C] = 0
+
+
+@cpu_jit(inner=True)
+def _copy(source, target, lanes, count):
+    """`count` elements by vectors. A loop over elements would stay scalar: for each Numba tests whether its index is
+    negative, and for each run LLVM whether it overlaps itself."""
+    whole = count // lanes * lanes
+    for i in range(0, whole, lanes):
+        tile_store(tile_load(tile_shape(1, 1, False), at(source, i), 0, 0), at(target, i), 0, 0)
+    if whole < count:
+        rest = count - whole
+        tile_store(tile_load(tile_shape(1, 1, True), at(source, whole), 0, rest), at(target, whole), 0, rest)
 
 
 @cpu_jit
