@@ -13,7 +13,7 @@ import pytest
 
 from fastconv import kernels
 from fastconv.bench import compare as compare_module
-from fastconv.bench import contestant, cuda_timing, peers
+from fastconv.bench import contestant, cuda_timing, peers, table
 from fastconv.bench.compare import compare, cost
 from fastconv.bench.limits import Limits
 from fastconv.bench.result import Result, Row, best_first
@@ -388,3 +388,15 @@ def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match="pip install 'fastconv"):
         cuda_timing.Gpu()
+
+
+@pytest.mark.parametrize("costs", [{}, {"compile_ms": 812.0, "launch_us": 6.5, "transfer_ms": 31.0}])
+def test_the_table_shows_what_a_launch_costs(costs, capsys):
+    from rich.console import Console
+
+    timed = Row("conv2d", "a", str(CONV), "gpu", 0, "cuda_naive", "kernel", **costs)
+    timed.fill(CONV, 1000, 100, Timing(1e-3, 9e-4, 2e-3, 9), LIMITS)
+    table.show(Result("", [LIMITS], [timed]), Console())
+    shown = capsys.readouterr().out
+    assert ("launch us" in shown) == bool(costs)
+    assert bool(re.search(r"cuda_naive .* 812 +6\.50 +31\.0\n", shown)) == bool(costs)

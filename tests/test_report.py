@@ -96,6 +96,16 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(sample):
     assert page.count('class="point"') == 32
 
 
+def test_what_a_launch_costs_is_shown_where_there_are_launches(sample):
+    page = render(sample)
+    assert "x best peer" in page and "launch us" not in page
+    costs = {"device": "gpu", "compile_ms": 812.0, "launch_us": 6.5, "transfer_ms": 31.0}
+    page = render(result(row("conv2d", "a", "cuda_naive", 0.5, ratio=None, **costs)))
+    for text in ("compile ms", "launch us", "transfer ms", ">812<", ">6.5<", ">31<"):
+        assert text in page
+    assert "x best peer" not in page
+
+
 def test_messages_are_escaped(sample):
     page = render(sample)
     assert "alert(1)" in page and "<script>alert" not in page

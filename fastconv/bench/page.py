@@ -26,6 +26,9 @@ _COLUMNS = (  # heading, key, whether it is a number
     ("% of limit", "percent_of_limit", True),
     ("limit", "bound", False),
     ("x best peer", "ratio", True),
+    ("compile ms", "compile_ms", True),
+    ("launch us", "launch_us", True),
+    ("transfer ms", "transfer_ms", True),
     ("problem", "problem", False),
 )
 
@@ -33,6 +36,9 @@ _COLUMNS = (  # heading, key, whether it is a number
 def render(result: dict[str, Any]) -> str:
     """The page for what `Result.to_dict` gives."""
     ops = ", ".join(dict.fromkeys(row["op"] for row in result["rows"])) or "nothing"
+    timed = [row for row in result["rows"] if row["status"] == "timed"]
+    # A CPU's kernels have no launch, and without peers there is nothing to compare with.
+    columns = [column for column in _COLUMNS if any(row[column[1]] is not None for row in timed)]
     parts = {
         "TITLE": escape(f"fastconv bench: {ops}"),
         "FACTS": _facts(result),
@@ -43,9 +49,9 @@ def render(result: dict[str, Any]) -> str:
         "REFUSED": _refused(result),
         "HEAD": "".join(
             f'<th scope="col"{" class=n" if number else ""}><button type="button">{escape(name)}</button></th>'
-            for name, _, number in _COLUMNS
+            for name, _, number in columns
         ),
-        "ROWS": "\n".join(_table_row(row) for row in result["rows"] if row["status"] == "timed"),
+        "ROWS": "\n".join(_table_row(row, columns) for row in timed),
     }
     page = resources.files("fastconv.bench").joinpath("page.html").read_text(encoding="utf-8")
     before, *rest = page.split("{{")  # filled in one pass: what is filled in may hold braces
@@ -170,8 +176,8 @@ def _roofline(result: dict[str, Any]) -> str:
         parts.append(f'<path class="ceiling" d="{slope}H{x_of(x1):.1f}"/>')
         middle = math.sqrt(start * ridge)
         parts.append(
-            f'<text class="label" x="{x_of(middle) - 6:.1f}" y="{y_of(middle * line.bandwidth) - 6:.1f}" '
-            f'text-anchor="end">{escape(line.name)}</text>'
+            f'<text class="label" x="{x_of(middle) + 8:.1f}" y="{y_of(middle * line.bandwidth) + 10:.1f}">'
+            f"{escape(line.name)}</text>"
         )
     for peak in dict.fromkeys(line.peak for line in roofline.ceilings(result)):
         parts.append(
@@ -226,9 +232,9 @@ def _refused(result: dict[str, Any]) -> str:
     return f'<section><h2>Not timed</h2><ul class="refused">{items}</ul></section>'
 
 
-def _table_row(row: dict[str, Any]) -> str:
+def _table_row(row: dict[str, Any], columns: list[tuple[str, str, bool]]) -> str:
     cells = []
-    for _, key, number in _COLUMNS:
+    for _, key, number in columns:
         value = roofline.series_name(row) if key == "contestant" else row[key]
         if not number:
             star = " *" if key == "contestant" and row["default"] else ""

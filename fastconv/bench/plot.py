@@ -37,7 +37,7 @@ def figure(result: dict[str, Any]) -> Any:
         ridge = line.peak / line.bandwidth
         axes.plot([xs[0], ridge, xs[1]], [xs[0] * line.bandwidth, line.peak, line.peak], color="0.4", linewidth=1)
         middle = (max(xs[0], ys[0] / line.bandwidth) * ridge) ** 0.5
-        axes.text(middle * 0.93, middle * line.bandwidth * 1.05, line.name, fontsize=8, color="0.3", ha="right")
+        axes.text(middle * 1.07, middle * line.bandwidth, line.name, fontsize=8, color="0.3", va="top")
     peaks = {line.peak for line in roofline.ceilings(result)}
     for peak in peaks:
         axes.text(xs[1] * 0.9, peak * 1.05, f"peak: {peak:.0f} GFLOP/s", fontsize=8, color="0.3", ha="right")

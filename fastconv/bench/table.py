@@ -7,7 +7,8 @@ from typing import Any
 from fastconv.bench.result import Result, Row, best_first
 
 _COLUMNS = ("ms", "p20-p80", "GFLOP/s", "GB/s", "% limit", "x peer")
-_WIDTHS = (8, 15, 9, 8, 9, 8)
+_ON_A_GPU = ("compile ms", "launch us", "transfer ms")
+_WIDTHS = (8, 15, 9, 8, 9, 8, 12, 11, 13)
 
 
 def show(result: Result, console: Any) -> None:
@@ -23,17 +24,18 @@ def show(result: Result, console: Any) -> None:
             f"Limits, measured{threads}: {limits.gflop_per_s['float32']:.0f} GFLOP/s float32; copying {cached}"
             f"{limits.bandwidth(1 << 40):.0f} GB/s in memory"
         )
+    heads = _COLUMNS + (_ON_A_GPU if any(row.launch_us is not None for row in result.rows) else ())
     heading = None
     for row in best_first(result.rows):
         if row.status != "timed":
             continue
         if heading is None:
-            line(_line("", _COLUMNS), "bold")
+            line(_line("", heads), "bold")
         if (row.op, row.shape, row.threads) != heading:
             heading = row.op, row.shape, row.threads
             threads = f", {row.threads} threads" if len(result.limits) > 1 else ""
             line(f"{row.op} {row.shape}{threads} ({number(row.intensity)} FLOP/byte, limit: {row.bound})", "bold")
-        line(_line(_name(row), _cells(row)))
+        line(_line(_name(row), _cells(row)[: len(heads)]).rstrip())
     if heading is not None:
         peer = (
             "; x peer: the best peer's time over this one's" if any(row.kind == "peer" for row in result.rows) else ""
@@ -45,7 +47,7 @@ def show(result: Result, console: Any) -> None:
 
 
 def _line(first: str, cells: tuple[str, ...]) -> str:
-    return f"{first:<26}" + "".join(cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    return f"{first:<26}" + "".join(cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=False))
 
 
 def _name(row: Row) -> str:
@@ -64,6 +66,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.gbyte_per_s),
         number(row.percent_of_limit),
         "" if row.ratio is None else f"{row.ratio:.2f}",
+        number(row.compile_ms),
+        number(row.launch_us),
+        number(row.transfer_ms),
     )
 
 

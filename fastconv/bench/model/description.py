@@ -12,13 +12,17 @@ from fastconv.models import Sequential
 _ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")
 _OPTIMIZERS = ("SGD", "RMSprop", "Adam")
 
+# Thousands of steps on one batch would learn it by heart, and gradients that vanish become denormal numbers, with which
+# processors are slow: the weights have to stay about where they are.
+LEARNING_RATE = 1e-6
+
 
 def describe(model: Sequential) -> dict[str, Any]:
     """What a contestant needs beside the weights.
 
     Returns:
-        config, compile: in Keras 3's layout, without metrics, which not every framework would compute; compile is None
-            where the model is not compiled.
+        config, compile: in Keras 3's layout; compile is None where the model is not compiled. Metrics, which not every
+            framework would compute, are left out, and the learning rate is LEARNING_RATE.
         layers: a dict for each layer, its "kind" and options, or None with the "reason" why a framework other than
             Keras is not compared.
         optimizer, loss: the optimizer's name and options; the loss's name, "" if there is none.
@@ -29,8 +33,7 @@ def describe(model: Sequential) -> dict[str, Any]:
     """
     if not model.built or None in model.input_shape[1:]:
         raise ValueError(f'the model "{model.name}" has no fixed input shape: begin it with an Input.')
-    given = model.get_compile_config()
-    compiled = None if given is None else {**given, "metrics": None, "weighted_metrics": None}
+    compiled = _compiled(model.get_compile_config())
     described: dict[str, Any] = {
         "config": model.get_config(),
         "compile": compiled,
@@ -124,6 +127,15 @@ def _mark_flattened_images(model: Sequential, described: list[dict[str, Any]]) -
             images = None
 
 
+def _compiled(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    optimizer = given["optimizer"]
+    if optimizer is not None:
+        optimizer = {**optimizer, "config": {**optimizer["config"], "learning_rate": LEARNING_RATE}}
+    return {**given, "optimizer": optimizer, "metrics": None, "weighted_metrics": None}
+
+
 def _optimizer(compiled: dict[str, Any] | None) -> dict[str, Any]:
     given = None if compiled is None else compiled["optimizer"]
     return {} if given is None else {**given["config"], "name": given["class_name"]}
@@ -138,8 +150,6 @@ def _check_optimizer(optimizer: dict[str, Any]) -> None:
     for option in (*unusual, *(["momentum"] if optimizer["name"] == "RMSprop" else [])):
         if optimizer.get(option):
             raise NotImplementedError(f"no counterpart of {optimizer['name']}'s option {option} is written")
-    if not isinstance(optimizer["learning_rate"], float):
-        raise NotImplementedError("no counterpart of a learning rate schedule is written")
 
 
 def _loss(compiled: dict[str, Any] | None) -> str:

@@ -7,42 +7,43 @@ from typing import Any
 from fastconv.bench.model.compare import ModelResult, ModelRow
 from fastconv.bench.table import number
 
+_STARTS = (("import", "s"), ("1st step", "empty, s"), ("1st step", "filled, s"), ("peak", "MB"))
+
 
 def show(result: ModelResult, console: Any) -> None:
-    """Print a line for each contestant, the fastest in training (or predicting) first, and what was refused."""
-    from rich import box
-    from rich.table import Table
+    """Print a line for each contestant, the fastest in training first, how fastconv stands, and what was refused."""
 
-    size = result.sizes[-1]
-    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
-    table = Table(title=f"{result.model}, {threads}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = [("train", count) for count in result.sizes] + [("predict", count) for count in result.sizes]
-    columns += [] if 1 in result.sizes else [("predict", 1)]
-    table.add_column("", no_wrap=True)
-    for what, count in columns:
-        table.add_column(f"{what}\n{count}, ms", justify="right", no_wrap=True)
-    for heading in ("import\ns", "1st step\nempty, s", "1st step\nfilled, s", "peak\nMB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    timed = [row for row in result.rows if row.status == "timed" and row.predict]
-    timed.sort(key=lambda row: (_median(row, "train", size) is None, _median(row, "train", size) or 0.0))
-    for row in timed:
-        cells = [number(_median(row, what, count)) for what, count in columns]
-        starts = [number(value) for value in (row.import_s, row.first_step_empty_s, row.first_step_filled_s)]
-        peak = "" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}"
-        table.add_row(row.label, *cells, *starts, peak)
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    tasks = [("train", size) for size in result.sizes] + [("predict", size) for size in result.sizes]
+    tasks += [] if 1 in result.sizes else [("predict", 1)]
+    timed = [row for row in result.rows if row.status == "timed" and row.import_s is not None]
+    last = result.sizes[-1]
+    timed.sort(key=lambda row: (_median(row, "train", last) or float("inf"), _median(row, "predict", last) or 0.0))
     if timed:
-        console.print(table)
-        console.print(
-            "1st step: from the process's start, with an empty or a filled cache of compiled code", style="dim"
-        )
-    for what, count in columns:
-        line = _ratio(timed, what, count)
-        if line:
-            console.print(line, markup=False)
+        heads = [(what, f"{count}, ms") for what, count in tasks] + list(_STARTS)
+        threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
+        line(_line(f"{result.model}, {threads}", [first for first, _ in heads]), "bold")
+        line(_line("", [second for _, second in heads]), "bold")
+    for row in timed:
+        cells = [number(_median(row, what, count)) for what, count in tasks]
+        cells += [number(value) for value in (row.import_s, row.first_step_empty_s, row.first_step_filled_s)]
+        cells.append("" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}")
+        line(_line(row.label, cells))
+    if timed:
+        line("1st step: since the process began, with an empty and with a filled cache of compiled code", "dim")
+    for what, count in tasks:
+        text = _ratio(timed, what, count)
+        if text:
+            line(text)
     for row in result.rows:
         if row.status != "timed" or row.message:
-            status = "" if row.status == "timed" else f" {row.status}"
-            console.print(f"{row.label}{status}: {row.message}", markup=False, soft_wrap=True)
+            line(f"{row.label}{'' if row.status == 'timed' else f' {row.status}'}: {row.message}")
+
+
+def _line(first: str, cells: list[str]) -> str:
+    return f"{first:<20}" + "".join(cell.rjust(10) for cell in cells)
 
 
 def _ratio(rows: list[ModelRow], what: str, count: int) -> str:
@@ -54,7 +55,7 @@ def _ratio(rows: list[ModelRow], what: str, count: int) -> str:
     if mine is None or not others:
         return ""
     best, label = min(others)
-    return f"{what} {count}: {best / mine:.2f} times as fast as the best peer, {label}"
+    return f"{what} {count}: fastconv is {best / mine:.2f} times as fast as the best peer, {label}"
 
 
 def _median(row: ModelRow, what: str, count: int) -> float | None:
