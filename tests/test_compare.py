@@ -390,6 +390,18 @@ def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):
         cuda_timing.Gpu()
 
 
+def test_the_table_says_what_was_disturbed(capsys):
+    from rich.console import Console
+
+    rows = [Row("conv2d", shape, str(CONV), "cpu", 2, "cpu_naive", "kernel") for shape in ("calm", "noisy")]
+    for row, percent in zip(rows, (97.0, 71.0), strict=True):
+        row.fill(CONV, 1000, 100, Timing(1e-3, 9e-4, 2e-3, 9), LIMITS)
+        row.percent_of_limits_meanwhile = percent
+    table.show(Result("", [LIMITS], rows), Console())
+    shown = capsys.readouterr().out
+    assert "conv2d noisy: the machine was busy" in shown and "conv2d calm: the machine" not in shown
+
+
 @pytest.mark.parametrize("costs", [{}, {"compile_ms": 812.0, "launch_us": 6.5, "transfer_ms": 31.0}])
 def test_the_table_shows_what_a_launch_costs(costs, capsys):
     from rich.console import Console

@@ -10,12 +10,12 @@ from dataclasses import astuple
 from typing import Any
 
 from fastconv import kernels
-from fastconv.bench import contestant, peers
+from fastconv.bench import allocator, contestant, peers
 from fastconv.bench.contestant import Contestant, Unsupported
 from fastconv.bench.cuda_timing import Gpu
 from fastconv.bench.limits import measured
+from fastconv.bench.quiet import time_quietly
 from fastconv.bench.result import Result, Row
-from fastconv.bench.timing import time_in_turn
 from fastconv.kernels import Kernel
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import OPS, Case, array_shape, float_case
@@ -66,6 +66,7 @@ def compare(
             f"threads: at most {numba.config.NUMBA_NUM_THREADS} in this process, received {max(counts)}; "
             "set NUMBA_NUM_THREADS for more."
         )
+    allocator.keep_freed_memory()
     result = Result("", []) if result is None else result
     modules = {}
     try:
@@ -86,14 +87,16 @@ def compare(
                     group.add_peers(modules)
                     label, start = f"{op} {shape}", done / total
                     group.check(lambda name: progress(f"{label}: checking {name}", start))  # noqa: B023
-                    timings = time_in_turn(
+                    timings, of_limits = time_quietly(
                         {key: entry.call for key, entry in group.right.items()},
+                        limits,
                         seconds,
                         lambda share: progress(f"{label}: timing", start + share / total),  # noqa: B023
-                        measure=gpu.measure if gpu else None,
+                        gpu.measure if gpu else None,
                     )
                 for key, timing in timings.items():
                     group.rows[key].fill(problem, *cost(op, problem), timing, limits)
+                    group.rows[key].percent_of_limits_meanwhile = None if of_limits is None else 100 * of_limits
                 result.rows += group.rows.values()
                 done += 1
     except KeyboardInterrupt:

@@ -16,9 +16,10 @@ from fastconv import machine
 from fastconv.buffers import aligned_bytes
 from fastconv.utils.files import atomic_write
 
-_KEPT_AS = 1  # of the way to measure: another one measures anew
-_ROUNDS = 7
+_KEPT_AS = 2  # of the way to measure: another one measures anew
+_ROUNDS = 25
 _ROUND_S = 0.02
+_REFERENCE_BYTES = 1 << 20
 _WORKING_SETS = (1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)
 
 
@@ -86,6 +87,20 @@ def measured(device: str = "cpu", threads: int | None = None, refresh: bool = Fa
     except OSError:
         pass  # nowhere to keep it: measured again next time
     return limits
+
+
+def reference_call(limits: Limits) -> tuple[Callable[[], object], float]:
+    """Multiply-adds from registers and copies of 1 MiB, half a millisecond of each, and the seconds that they take at
+    the limits of a CPU."""
+    fma, copy = _fma_call(limits.threads, "float32"), _copy_call(_REFERENCE_BYTES, limits.threads)
+    peak, bandwidth = 1e9 * limits.gflop_per_s["float32"], 1e9 * limits.bandwidth(_REFERENCE_BYTES)
+    fmas, copies = (max(1, round(0.5e-3 * most / call(1))) for most, call in ((peak, fma), (bandwidth, copy)))
+
+    def call() -> None:
+        fma(fmas)
+        copy(copies)
+
+    return call, fma(fmas) / peak + copy(copies) / bandwidth
 
 
 def _file(device: str, threads: int) -> Path:

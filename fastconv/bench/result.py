@@ -26,6 +26,8 @@ class Row:
     flops, bytes: of the problem, not of the algorithm: Winograd may pass 100 percent of the limit.
     limit_ms: the least time that the machine's measured limits allow; `bound` says which of them.
     ratio: the best peer's median over this one's, above 1 where this one is faster; None without peers.
+    percent_of_limits_meanwhile: what multiply-adds and copies reached while the problem was timed; below 94 something
+        else ran, too.
     rank: 1 for the fastest of a problem and number of threads.
     """
 
@@ -54,6 +56,7 @@ class Row:
     bound: str | None = None
     ratio: float | None = None
     rank: int | None = None
+    percent_of_limits_meanwhile: float | None = None
     compile_ms: float | None = None
     launch_us: float | None = None
     transfer_ms: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.bench import quiet
 from fastconv.bench.result import Result, Row, best_first
 
 _COLUMNS = ("ms", "p20-p80", "GFLOP/s", "GB/s", "% limit", "x peer")
@@ -41,6 +42,13 @@ def show(result: Result, console: Any) -> None:
             "; x peer: the best peer's time over this one's" if any(row.kind == "peer" for row in result.rows) else ""
         )
         line(f'* what algorithm="auto" takes{peer}', "dim")
+    disturbed = {
+        (row.op, row.shape): row.percent_of_limits_meanwhile
+        for row in result.rows
+        if row.percent_of_limits_meanwhile is not None and row.percent_of_limits_meanwhile < 100 * quiet.QUIET
+    }
+    for (op, shape), percent in disturbed.items():
+        line(quiet.busy(f"{op} {shape}", percent))
     for row in result.rows:
         if row.status != "timed":
             line(f"{row.op} {row.shape}: {_name(row).strip()} {row.status}: {row.message}")

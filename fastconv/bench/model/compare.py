@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from fastconv import machine
+from fastconv.bench.allocator import ENVIRONMENT
 from fastconv.bench.contestant import Unsupported
+from fastconv.bench.limits import measured
 from fastconv.bench.model.contestants import CONFIGURATIONS
 from fastconv.bench.model.description import data, describe
 from fastconv.bench.model.process import WorkerError, WorkerProcess
+from fastconv.bench.quiet import time_quietly
 from fastconv.bench.result import commit
-from fastconv.bench.timing import time_in_turn
 from fastconv.models import Sequential
 
 _TOLERANCE = 1e-4  # of predictions, absolute: the models' outputs are of the order of 1
@@ -66,12 +69,17 @@ class ModelRow:
 
 @dataclass
 class ModelResult:
-    """All contestants, with what they were measured on."""
+    """All contestants, with what they were measured on.
+
+    percent_of_limits_meanwhile: by task, "train 64", what multiply-adds and copies reached; below 94 something else
+        ran, too.
+    """
 
     model: str
     sizes: list[int]
     threads: int
     rows: list[ModelRow] = field(default_factory=list)
+    percent_of_limits_meanwhile: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
     def to_dict(self, command: str) -> dict[str, Any]:
@@ -173,7 +181,7 @@ class _Contestants:
         """A process for each, until `workers` is closed."""
         for place, row in enumerate(self._result.rows):
             if row.status == "timed":
-                self._workers[place] = workers.enter_context(self._worker(place))
+                self._workers[place] = workers.enter_context(self._worker(place, ENVIRONMENT))
 
     def check(self, progress: Any) -> None:
         """Compare the predictions, and where nothing is drawn at random the first loss, with fastconv's."""
@@ -201,7 +209,7 @@ class _Contestants:
 
     def time(self, seconds: float, progress: Any) -> None:
         """All in turn: predictions, then training steps, which change the weights."""
-        sizes = self._result.sizes
+        sizes, limits = self._result.sizes, measured("cpu", self._result.threads)
         tasks = [("predict", size) for size in self._sizes]
         tasks += [("train", size) for size in sizes] if self._trains else []
         for done, (what, size) in enumerate(tasks):
@@ -217,12 +225,15 @@ class _Contestants:
                         row.message = f"no {what}: {reason}"
                 if row.status != "timed":
                     del self._workers[place]
-            timings = time_in_turn(
+            timings, of_limits = time_quietly(
                 remote,
+                limits,
                 seconds,
                 lambda share: progress(text, start + share * 0.45 / len(tasks)),  # noqa: B023
-                measure=lambda call, count: call(count),  # type: ignore[call-arg,arg-type,return-value]
+                lambda call, count: call(count),
             )
+            if of_limits is not None:
+                self._result.percent_of_limits_meanwhile[f"{what} {size}"] = 100 * of_limits
             for key, timing in timings.items():
                 getattr(self._result.rows[int(key)], what)[size] = {
                     "median_ms": 1e3 * timing.median_s,
@@ -231,9 +242,9 @@ class _Contestants:
                     "repeats": timing.samples,
                 }
 
-    def _worker(self, place: int) -> WorkerProcess:
+    def _worker(self, place: int, environment: Mapping[str, str] = MappingProxyType({})) -> WorkerProcess:
         row, cache = self._result.rows[place], self._folder / f"cache_{place}"
-        variables = {name: str(cache / name) for name in _CACHES}
+        variables = {name: str(cache / name) for name in _CACHES} | dict(environment)
         variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         file = _FOLDER / f"with_{row.contestant}.py"
         return WorkerProcess(file, row.configuration, self._folder, self._result.threads, variables)

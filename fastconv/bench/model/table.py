@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.bench import quiet
 from fastconv.bench.model.compare import ModelResult, ModelRow
 from fastconv.bench.table import number
 
@@ -37,6 +38,9 @@ def show(result: ModelResult, console: Any) -> None:
         text = _ratio(timed, what, count)
         if text:
             line(text)
+    for task, percent in result.percent_of_limits_meanwhile.items():
+        if percent < 100 * quiet.QUIET:
+            line(quiet.busy(task, percent))
     for row in result.rows:
         if row.status != "timed" or row.message:
             line(f"{row.label}{'' if row.status == 'timed' else f' {row.status}'}: {row.message}")
