@@ -402,6 +402,15 @@ def test_the_table_says_what_was_disturbed(capsys):
     assert "conv2d noisy: the machine was busy" in shown and "conv2d calm: the machine" not in shown
 
 
+def test_the_table_says_once_why_a_kernel_is_refused(capsys):
+    from rich.console import Console
+
+    options = {"status": "wrong", "message": "y[0]: expected 1, got 2"}
+    rows = [Row("conv2d", shape, str(CONV), "cpu", 2, "cpu_mine", "kernel", **options) for shape in "abcde"]
+    table.show(Result("", [LIMITS], rows), Console())
+    assert "conv2d a, b, c and 2 more: cpu_mine wrong: y[0]: expected 1, got 2\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("costs", [{}, {"compile_ms": 812.0, "launch_us": 6.5, "transfer_ms": 31.0}])
 def test_the_table_shows_what_a_launch_costs(costs, capsys):
     from rich.console import Console

@@ -49,9 +49,14 @@ def show(result: Result, console: Any) -> None:
     }
     for (op, shape), percent in disturbed.items():
         line(quiet.busy(f"{op} {shape}", percent))
+    refused: dict[tuple[str, str, str], list[str]] = {}  # a kernel that failed its checks is refused for all shapes
     for row in result.rows:
         if row.status != "timed":
-            line(f"{row.op} {row.shape}: {_name(row).strip()} {row.status}: {row.message}")
+            key = row.op, f"{_name(row).strip()} {row.status}", row.message
+            refused.setdefault(key, []).append(row.shape)
+    for (op, what, message), shapes in refused.items():
+        more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+        line(f"{op} {', '.join(shapes[:3])}{more}: {what}: {message}")
 
 
 def _line(first: str, cells: tuple[str, ...]) -> str:
