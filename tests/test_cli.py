@@ -230,7 +230,9 @@ def test_a_second_interruption_skips_the_measurement(small, tmp_path, monkeypatc
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a single process")
 def test_ctrl_c_from_outside(small, tmp_path):
     path = tmp_path / "result.json"
-    command = [sys.executable, "-c", "import sys; from fastconv.cli import main; sys.exit(main())", "train"]
+    # A program that is started in the background ignores SIGINT, and so would what it starts.
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from fastconv.cli import main; sys.exit(main())", "train"]
     options = ["--model", f"{small}:build", "--epochs", "100000", "--json", str(path)]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
