@@ -218,7 +218,11 @@ def test_a_users_model_from_end_to_end(capsys, tmp_path):
     assert (row["contestant"], row["status"]) == ("fastconv", "timed")
     assert set(row["train"]) == {"4"} and set(row["predict"]) == {"1", "4"}
     assert row["first_step_empty_s"] > 2 * row["first_step_filled_s"] > 0, "an empty cache means compiling"
-    assert result["versions"]["numba"] and result["machine"]["cpu"] and result["command"].startswith("fastconv ")
+    assert (
+        result["versions"]["numba"]
+        and result["machine"]["cpu"]
+        and result["command"].startswith("fastconv bench model ")
+    )
     assert re.search(r"fastconv +[\d.]+ +[\d.]+ +[\d.]+", shown)
 
 

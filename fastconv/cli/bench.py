@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +88,7 @@ def _run_kernels(args: Any, work: Any, variants: Any, user: Any, peer_names: lis
     from fastconv.bench.compare import compare
     from fastconv.bench.result import Result, write_csv
 
-    result = Result(command_line(), [])
+    result = Result(args.command_line, [])
     with progress_bar() as update:
         try:
             refused = {} if user is None else _check(user, update)
@@ -157,17 +155,12 @@ def _run_model(args: argparse.Namespace, peer_names: list[str], threads: list[in
     console = Console(highlight=False)
     table.show(result, console)
     if args.json:
-        report.write_json(args.json, result.to_dict(command_line()))
+        report.write_json(args.json, result.to_dict(args.command_line))
         console.print(f"Wrote {args.json}", markup=False)
     if result.interrupted:
         console.print("Interrupted: this is what was done.")
         return 130
     return int(any(row.status == "wrong" and row.contestant == "fastconv" for row in result.rows))
-
-
-def command_line() -> str:
-    """This process's command as one would type it."""
-    return shlex.join(["fastconv", *sys.argv[1:]])
 
 
 def _check(user: Any, update: Any) -> dict[Any, str]:
