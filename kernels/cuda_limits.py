@@ -19,18 +19,12 @@ _ROUNDS = 7
 _ROUND_MS = 20.0
 
 
-def measure() -> tuple[dict[str, float], dict[int, float]]:
+def measure(cupy: Any) -> tuple[dict[str, float], dict[int, float]]:
     """The best of some rounds: 1e9 FLOPs a second by dtype, and GB/s of a copy (read and written) by working set.
 
-    Raises:
-        RuntimeError: CuPy is not installed, or finds no GPU.
+    Args:
+        cupy: the module, which has found a GPU.
     """
-    try:
-        import cupy
-    except ImportError as error:
-        raise RuntimeError(f"the limits of a GPU need CuPy: pip install 'fastconv[cuda13]' ({error}).") from None
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no GPU (is there a driver?).")
     device = cupy.cuda.Device()
     module = cupy.RawModule(code=Path(__file__).with_suffix(".cu").read_text(encoding="utf-8"), options=("-std=c++17",))
     blocks = _BLOCKS_PER_MULTIPROCESSOR * device.attributes["MultiProcessorCount"]

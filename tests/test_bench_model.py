@@ -178,6 +178,15 @@ def test_each_contestant_gets_what_it_deserves():
 
 
 @pytest.mark.usefixtures("stand_ins")
+def test_without_fastconv_there_is_nothing_to_compare_with(tmp_path):
+    (tmp_path / "with_fastconv.py").write_text("raise ValueError('no such layer')")
+    result = compare(dense(), "dense", ["right"], sizes=[2], threads=1, seconds=0.02)
+    assert [row.status for row in result.rows] == ["failed", "failed"]
+    assert [row.message for row in result.rows][0] == "ValueError: no such layer"
+    assert "nothing to compare with" in result.rows[1].message and not result.rows[1].predict
+
+
+@pytest.mark.usefixtures("stand_ins")
 def test_ctrl_c_keeps_what_is_done():
     def progress(text, share):
         if "timing train" in text:

@@ -206,7 +206,7 @@ def fake_cupy(monkeypatch):
 
 def test_what_a_gpu_did_is_counted(fake_cupy):
     fake_cupy("90")
-    rates, copies = cuda_limits.measure()
+    rates, copies = cuda_limits.measure(sys.modules["cupy"])
     warps = 80 * 256 // 32
     assert rates == {
         "float32": pytest.approx(warps * 32 * 8 * 2 * 1e6 / 1e9),
@@ -218,11 +218,11 @@ def test_what_a_gpu_did_is_counted(fake_cupy):
 
 def test_an_older_gpu_has_no_rates_of_what_it_cannot_do(fake_cupy):
     fake_cupy("75")
-    rates, _ = cuda_limits.measure()
+    rates, _ = cuda_limits.measure(sys.modules["cupy"])
     assert list(rates) == ["float32"]
 
 
 def test_no_cupy_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"pip install 'fastconv\[cuda13\]'"):
-        cuda_limits.measure()
+        measured("gpu", refresh=True)

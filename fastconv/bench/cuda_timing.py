@@ -29,6 +29,21 @@ class Overhead:
     transfer_ms: float
 
 
+def usable_cupy() -> Any:
+    """CuPy, which finds a GPU.
+
+    Raises:
+        RuntimeError: it is not installed, or finds none.
+    """
+    try:
+        cupy = require("cupy", extra="cuda13")
+    except ImportError as error:
+        raise RuntimeError(str(error)) from None
+    if not cupy.cuda.is_available():
+        raise RuntimeError("CuPy finds no GPU (is there a driver?).")
+    return cupy
+
+
 class Gpu:
     """The current CUDA device.
 
@@ -37,12 +52,7 @@ class Gpu:
     """
 
     def __init__(self) -> None:
-        try:
-            self._cupy: Any = require("cupy", extra="cuda13")
-            if not self._cupy.cuda.is_available():
-                raise RuntimeError("CuPy finds no GPU (is there a driver?).")
-        except ImportError as error:
-            raise RuntimeError(str(error)) from None
+        self._cupy = usable_cupy()
         cache_bytes = self._cupy.cuda.Device().attributes["L2CacheSize"]
         self._flush = self._cupy.empty(2 * cache_bytes, "uint8")
 

@@ -178,7 +178,8 @@ def _ones(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def _measure_gpu() -> Limits:
+    from fastconv.bench.cuda_timing import usable_cupy
     from fastconv.kernels import cuda_limits
 
-    rates, copies = cuda_limits.measure()
+    rates, copies = cuda_limits.measure(usable_cupy())
     return Limits("gpu", 0, rates, copies)

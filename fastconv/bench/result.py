@@ -98,15 +98,22 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data, with machine, versions and commit."""
         return {
-            "command": self.command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": machine.describe(),
-            "versions": machine.versions(),
+            **provenance(self.command),
             "limits": [limits.to_dict() for limits in self.limits],
             "interrupted": self.interrupted,
             "rows": [asdict(row) for row in self.rows],
         }
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """What a result was made by, when, and with what."""
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+    }
 
 
 def write_csv(path: Path, result: dict[str, Any]) -> None:
@@ -135,7 +142,7 @@ def best_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (order[row.op, row.shape, row.threads], row.rank or len(rows) + 1))
 
 
-def commit() -> str | None:
+def _commit() -> str | None:
     """The commit of the checkout that this file lies in, "+" behind it where files differ; None outside of one."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +26,7 @@ from fastconv.bench.model.contestants import CONFIGURATIONS
 from fastconv.bench.model.description import data, describe
 from fastconv.bench.model.process import WorkerError, WorkerProcess
 from fastconv.bench.quiet import time_quietly
-from fastconv.bench.result import commit
+from fastconv.bench.result import provenance
 from fastconv.models import Sequential
 
 _TOLERANCE = 1e-4  # of predictions, absolute: the models' outputs are of the order of 1
@@ -84,14 +83,7 @@ class ModelResult:
 
     def to_dict(self, command: str) -> dict[str, Any]:
         """Everything as plain data, with machine, versions and commit."""
-        return {
-            "command": command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": machine.describe(),
-            "versions": machine.versions(),
-            **asdict(self),
-        }
+        return {**provenance(command), **asdict(self)}
 
 
 def compare(
@@ -190,6 +182,8 @@ class _Contestants:
             row = self._result.rows[place]
             progress(f"checking {row.label}", 0.5)
             with _failing(row):
+                if self._result.rows[0].status != "timed":
+                    raise WorkerError("fastconv itself failed: there is nothing to compare with")
                 worker.ask("load")
                 for size in self._sizes:
                     worker.ask("outputs", size=size)
