@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   fastconv bench model mine.py:build
 
 Each contestant is compared with the NumPy reference on the buffers it is then timed on; a wrong one is not timed, and
-the exit code is 1. Contestants take turns. FLOPs and bytes are the problem's (every tensor moved once), the limit is
+the exit code is 1. Contestants take turns. FLOPs and bytes are the problem's (what it needs moved once), the limit is
 the larger of FLOPs over the measured peak and bytes over the measured bandwidth of a working set of that size; a
 working set that stays in the caches from call to call can pass it. Ctrl-C prints what is done.
 """
@@ -188,7 +188,6 @@ def problem_type(op: str) -> Any:
 
 def _work(ops: list[str], shapes: str | None) -> list[tuple[str, str, Any]]:
     """(op, shape's name, problem); with several ops those that the shapes are for."""
-
     found, refusals = [], []
     for op in ops:
         kind = problem_type(op)
