@@ -192,6 +192,13 @@ def at(typingctx, base, offset):
 
 
 @intrinsic
+def tile_zero(typingctx, shape, place):
+    """A tile of zeros of the element type at `place`."""
+    tile = Tile(shape, place.dtype)
+    return tile(shape, place), lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
+
+
+@intrinsic
 def tile_row(typingctx, shape, place, count):
     """A tile whose every row is the columns at `place`."""
     tile = Tile(shape, place.dtype)
@@ -244,6 +251,69 @@ def tile_floor(typingctx, tile, lowest):
         return _tile_of(context, builder, tile, rows)
 
     return tile(tile, tile.dtype), codegen
+
+
+@intrinsic
+def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
+    """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns].
+
+    The loop is built here and not in Numba so that LLVM can be told not to unroll it: it would load ahead, run out of
+    registers and spill sums.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
+        shape, vector_type = tile.shape, _vector_type(tile.dtype)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector_type, [vector_type] * 3),
+            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
+        )
+        before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
+        start = builder.block
+        loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
+        builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
+
+        builder.position_at_end(loop)
+        step = _phi(builder, _WORD(0), start)
+        sums = [_phi(builder, vector, start) for vector in before]
+        a_place = builder.gep(a_start, [builder.mul(step, a_next)])
+        b_place = builder.gep(b_start, [builder.mul(step, b_next)])
+        row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
+        after = []
+        for i in range(shape.rows):
+            factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
+            row = sums[i * shape.vectors : (i + 1) * shape.vectors]
+            after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
+        next_step = builder.add(step, _WORD(1))
+        for phi, following in zip([step, *sums], [next_step, *after], strict=True):
+            phi.add_incoming(following, loop)
+        again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
+        _forbid_unrolling(builder.module, again)
+
+        builder.position_at_end(done)
+        totals = [_phi(builder, vector, start) for vector in before]
+        for phi, vector in zip(totals, after, strict=True):
+            phi.add_incoming(vector, loop)
+        rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp), codegen
+
+
+def _phi(builder, first, block):
+    """A variable that is `first` when control comes from `block`."""
+    phi = builder.phi(first.type)
+    phi.add_incoming(first, block)
+    return phi
+
+
+def _forbid_unrolling(module, branch):
+    """Tell LLVM to leave the loop that ends in `branch` as it is."""
+    rule = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([rule])
+    loop.operands = (loop, rule)  # LLVM wants a loop's metadata to name itself first, so that no two are the same
+    branch.set_metadata("llvm.loop", loop)
 
 
 @intrinsic

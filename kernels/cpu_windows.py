@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_simd import Tile, _lanes, _splat
+from fastconv.kernels.cpu_simd import _lanes, _splat
 
 
 @cpu_jit(inner=True)
@@ -32,13 +32,6 @@ def clear_band(gx, n, band, bands, H, row, P, stride_h, pad_top):
     begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
     end = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top)) if band < bands - 1 else H
     gx[(n * H + begin) * row : (n * H + end) * row] = 0
-
-
-@intrinsic
-def tile_zero(typingctx, shape, place):
-    """A tile of zeros of the element type at `place`."""
-    tile = Tile(shape, place.dtype)
-    return tile(shape, place), lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
 
 
 @intrinsic

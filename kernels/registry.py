@@ -38,6 +38,9 @@ class Kernel:
         unsupported: problem -> reason why it cannot be run, or None.
         workspace_bytes: problem -> size of the scratch memory it needs.
         fuses: epilogues it can apply while it writes its output; each is a keyword argument of `run`.
+        pays: problem -> whether it is worth taking where it is the default, as measured.
+        exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
+            are rounded and a NaN may reach outputs beside those of the formula.
     """
 
     op: str
@@ -48,6 +51,8 @@ class Kernel:
     unsupported: Callable[[Any], str | None]
     workspace_bytes: Callable[[Any], int]
     fuses: tuple[str, ...]
+    pays: Callable[[Any], bool]
+    exact: bool
 
     def __call__(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> None:
         with _one_at_a_time:
@@ -60,6 +65,8 @@ def kernel(
     unsupported: Callable[[Any], str | None] = lambda problem: None,
     workspace_bytes: Callable[[Any], int] = lambda problem: 0,
     fuses: tuple[str, ...] = (),
+    pays: Callable[[Any], bool] = lambda problem: True,
+    exact: bool = True,
     op: str | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register the decorated function as the variant that its file's name says.
@@ -77,7 +84,9 @@ def kernel(
         known = _kernels.get((this_op, name))
         if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
-        _kernels[this_op, name] = Kernel(this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses)
+        _kernels[this_op, name] = Kernel(
+            this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses, pays, exact
+        )
         return run
 
     return register
@@ -163,17 +172,27 @@ def _where(error: Exception, file: Path) -> str:
     return "" if line is None else f"line {line}, "
 
 
-def choose(op: str, problem: Any, algorithm: str = "auto", device: str = "cpu") -> Kernel:
-    """The kernel to run `problem` with: the named one, or for "auto" the first default that supports it.
+def choose(
+    op: str,
+    problem: Any,
+    algorithm: str = "auto",
+    device: str = "cpu",
+    allowed: Callable[[Kernel], bool] = lambda kernel: True,
+) -> Kernel:
+    """The kernel to run `problem` with: the named one, or for "auto" the first default that supports it and pays.
+
+    allowed: which kernels "auto" may take.
 
     Raises:
         ValueError: no such algorithm, or the named one (for "auto": none) supports the problem.
     """
-    names = _package(op).DEFAULT[device] if algorithm == "auto" else (algorithm,)
+    auto = algorithm == "auto"
     reasons = []
-    for name in names:
+    for name in _package(op).DEFAULT[device] if auto else (algorithm,):
         candidate = get(op, name)
         reason = candidate.unsupported(problem)
+        if reason is None and auto and not (allowed(candidate) and candidate.pays(problem)):
+            reason = "another is faster or wanted"
         if reason is None:
             return candidate
         reasons.append(f"{name}: {reason}")

@@ -22,6 +22,7 @@ def train(seed):
     model = Sequential(
         [
             layers.Conv2D(17, 3, activation="relu", padding="same", input_shape=(11, 10, 2)),
+            layers.Conv2D(18, 3, activation="relu", padding="same"),
             layers.MaxPooling2D((2, 3), strides=2),
             layers.Conv2D(6, (2, 3), strides=(1, 2), activation="tanh"),
             layers.AveragePooling2D(2, padding="same"),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 _SHOWN = 5
+_ROUGH_UNITS = 32  # of the largest sum of magnitudes, that an element of an inexact kernel's may be off
+_ROUGH_NORM = {"float32": 1e-5, "float64": 1e-13}  # of the result's, that all errors together may reach
 
 
 class Mismatch(AssertionError):
@@ -45,3 +47,20 @@ def difference(name: str, got: np.ndarray, expected: np.ndarray, tolerance: Any 
         index = ", ".join(map(str, place))
         lines.append(f"  {name}[{index}]: expected {expected[place]}, got {got[place]} (allowed: {allowed[place]:.3g})")
     return "\n".join(lines)
+
+
+def rough_difference(name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> str | None:
+    """As `difference`, for a kernel that takes another sum than the formula's: more NaN is allowed, and an error that
+    depends on the `magnitudes` of the terms around an element, not only on its own."""
+    if got.shape == expected.shape:
+        expected = np.where(np.isnan(got), np.array(np.nan, expected.dtype), expected)
+    finite = np.isfinite(expected)
+    allowed = _ROUGH_UNITS * np.finfo(got.dtype).eps * magnitudes.max(initial=0)
+    text = difference(name, got, expected, allowed)
+    if text is None:
+        error = np.linalg.norm((got - expected)[finite].astype(np.float64))
+        size = np.linalg.norm(expected[finite].astype(np.float64))
+        limit = _ROUGH_NORM[got.dtype.name]
+        if not error <= limit * size:
+            text = f"the error of {name} is {error / size:.2g} of its norm (allowed: {limit})"
+    return text

@@ -117,8 +117,16 @@ def _rounding(op: str, problem: Any, inputs: Arrays) -> dict[str, Any]:
     """
     terms = OPS[op].terms(problem)
     units = (terms + 1 if terms else 0) * np.finfo(problem.dtype).eps
-    sizes = {name: array if _is_compared(op, name) else np.abs(array) for name, array in inputs.items()}
-    return {name: units * size for name, size in reference(op, problem, sizes).items()}
+    return {name: units * size for name, size in magnitudes(op, problem, inputs).items()}
+
+
+def magnitudes(op: str, problem: Any, inputs: Arrays) -> Arrays:
+    """For each element of the outputs the sum of its terms' magnitudes, NaN counted as 0."""
+    sizes = {
+        name: array if _is_compared(op, name) else np.nan_to_num(np.abs(array), nan=0, posinf=np.inf)
+        for name, array in inputs.items()
+    }
+    return reference(op, problem, sizes)
 
 
 def _is_compared(op: str, name: str) -> bool:

@@ -11,8 +11,8 @@ from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
-from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
-from fastconv.kernels.cpu_windows import inside, tile_add, tile_divide, tile_zero
+from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store, tile_zero
+from fastconv.kernels.cpu_windows import inside, tile_add, tile_divide
 from fastconv.kernels.registry import kernel
 
 

@@ -6,4 +6,4 @@ gy (N,P,Q,K), w (R,S,C/groups,K), gx (N,H,W,C) written; all C-contiguous of the 
 gx[n,h,w,c] is the sum of gy[n,p,q,k] * w[r,s,c,k] over all p,q,r,s,k whose product used x[n,h,w,c]; 0 where none did.
 """
 
-DEFAULT = {"cpu": ("cpu_direct", "cpu_im2col", "reference"), "gpu": ()}
+DEFAULT = {"cpu": ("cpu_winograd", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}

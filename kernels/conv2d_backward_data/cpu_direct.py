@@ -14,8 +14,7 @@ import functools
 import numpy as np
 
 from fastconv.kernels import cpu_taps
-from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_transpose import transposed_filter
 from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
 
@@ -40,7 +39,7 @@ def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
                     above, rest_h = divmod(row + p.pad_top - r * p.dilation_h, p.stride_h)
                     before, rest_w = divmod(column + p.pad_left - s * p.dilation_w, p.stride_w)
                     if rest_h == rest_w == 0:
-                        # _transpose stores the taps in reverse, so that neighbours in gy are neighbours in the filter
+                        # transposed_filter reverses the taps, so that neighbours in gy are neighbours in it
                         offset = ((p.R - 1 - r) * p.S + p.S - 1 - s) * filters * p.C
                         taps.append((above, before, offset, filters))
             table = cpu_taps.merge(taps, filters, p.C) if p.groups == 1 else np.array(taps, np.int64).reshape(-1, 4)
@@ -69,25 +68,8 @@ def cpu_direct(problem, gy, w, gx, workspace):
     p = problem
     filters = p.K // p.groups
     turned = workspace[: p.R * p.S * filters * p.C * p.itemsize].view(w.dtype)
-    _transpose(w.reshape(-1), turned, p.R * p.S, p.C // p.groups, p.K, p.groups, threads_for(w.size))
+    transposed_filter(p, w, turned)
     no_bias = np.zeros(p.C, gx.dtype)
     rest = workspace[_filter_bytes(p) :]
     for grid in _grids(p):
         cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, -np.inf)
-
-
-@cpu_jit(inner=True)
-def _transpose_filter(thread, w, turned, taps, channels, filters, groups, threads):
-    """w (taps, C/groups, K) to turned (taps in reverse, K/groups, C)."""
-    per_group = filters // groups
-    for row in range(thread, taps * per_group, threads):
-        tap, k = row // per_group, row % per_group
-        source, target = (taps - 1 - tap) * channels * filters, row * groups * channels
-        for group in range(groups):
-            for c in range(channels):
-                turned[target + group * channels + c] = w[source + c * filters + group * per_group + k]
-
-
-@cpu_jit
-def _transpose(w, turned, taps, channels, filters, groups, threads):
-    parallel_for(_transpose_filter, threads, (w, turned, taps, channels, filters, groups, threads))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_chunks import add_chunks
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import (
@@ -118,7 +119,7 @@ def cpu_direct(problem, x, gy, gw, gb, workspace):
     )  # fmt: skip
     flat_gw = gw.reshape(-1)
     bias = flat_gw[:0] if gb is None else gb
-    _add_chunks(partial, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(partial.size))
+    add_chunks(partial, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(partial.size))
 
 
 @cpu_jit(inner=True)
@@ -257,26 +258,3 @@ def _run(
             stride_h, stride_w, top, left, width, band, runs, chunks, group_images, group_rows, stride_chunk,
         ),
     )  # fmt: skip
-
-
-@cpu_jit(inner=True)
-def _add_part(thread, partial, gw, gb, chunks, size, filters, threads):
-    """A thread's part of gw, the sum over the chunks in their order; the first thread adds the bias."""
-    begin, end = size * thread // threads, size * (thread + 1) // threads
-    for i in range(begin, end):
-        gw[i] = partial[i]
-    for chunk in range(1, chunks):
-        start = chunk * (size + filters)
-        for i in range(begin, end):
-            gw[i] += partial[start + i]
-    if thread == 0 and gb.size > 0:
-        for k in range(filters):
-            gb[k] = partial[size + k]
-        for chunk in range(1, chunks):
-            for k in range(filters):
-                gb[k] += partial[chunk * (size + filters) + size + k]
-
-
-@cpu_jit
-def _add_chunks(partial, gw, gb, chunks, size, filters, threads):
-    parallel_for(_add_part, threads, (partial, gw, gb, chunks, size, filters, threads))

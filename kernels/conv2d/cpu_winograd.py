@@ -1,0 +1,104 @@
+"""Winograd's minimal filtering: a 3x3 convolution of stride 1 with a quarter of the multiplications.
+
+Differs from cpu_direct: the arithmetic itself is cut, at the price of transforms of x, w and y and of about four
+times the (small) rounding error; see ../cpu_winograd.py. A task is a range of 4x4 tiles of the output and of the
+filters. Limited by FLOPs of the products: 36 multiply-adds for each tile, channel and filter.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fastconv.kernels import cpu_winograd as winograd
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import at, lanes
+from fastconv.kernels.cpu_winograd import POINTS, ROWS, VECTORS
+from fastconv.kernels.cpu_winograd_transforms import INPUT_PATCH, OUTPUT_PATCH, transform
+from fastconv.kernels.registry import kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(problem):
+    return winograd.Plan.of(problem, problem.C, problem.K)
+
+
+def _threads(problem):
+    return threads_for(problem.flops // 8)
+
+
+def _workspace_bytes(problem):
+    plan = _plan(problem)
+    return (plan.filter_elements + _threads(problem) * plan.block_elements) * problem.itemsize
+
+
+@kernel(
+    limited_by="FLOPs: 36 multiply-adds for each 4x4 tile, channel and filter",
+    unsupported=winograd.unsupported,
+    pays=winograd.pays,
+    exact=False,
+    workspace_bytes=_workspace_bytes,
+    fuses=("relu",),
+)
+def cpu_winograd(problem, x, w, bias, y, workspace, relu=False):
+    p, plan, threads = problem, _plan(problem), _threads(problem)
+    bias = np.zeros(p.K, y.dtype) if bias is None else bias
+    memory = workspace[: _workspace_bytes(p)].view(x.dtype)
+    filters, scratch = memory[: plan.filter_elements], memory[plan.filter_elements :]
+    winograd.transform_filter(
+        w.reshape(-1), p.C * p.K, filters, plan.filter_step, p.C, p.K, plan.columns, threads_for(plan.filter_elements)
+    )
+    _run(
+        x.reshape(-1), filters, bias, y.reshape(-1), scratch, threads, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top,
+        p.pad_left, plan.tiles, plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step,
+        plan.columns, plan.group, plan.product_step,
+        plan.splits(threads, plan.tiles // ROWS, p.itemsize), x.dtype.type(0.0 if relu else -np.inf),
+    )  # fmt: skip
+
+
+@cpu_jit(inner=True)
+def _thread(
+    thread, x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+    tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+):  # fmt: skip
+    """A share of the tiles and of the filters."""
+    share, split, shares = thread // splits, thread % splits, threads // splits
+    units, wide = (tiles + ROWS - 1) // ROWS, VECTORS * lanes(x)
+    first_k, end_k = columns // wide * split // splits * wide, columns // wide * (split + 1) // splits * wide
+    begin, end = units * share // shares * ROWS, min(tiles, units * (share + 1) // shares * ROWS)
+    points = at(scratch, thread * POINTS * (point_step + product_step))
+    products = at(points, POINTS * point_step)
+    for first in range(begin, end, block):
+        count = min(block, end - first)
+        winograd.collect(
+            transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiles_h, tiles_w,
+            points, pitch, point_step,
+        )  # fmt: skip
+        for k in range(first_k, end_k, group):
+            width = min(group, end_k - k)
+            winograd.multiply(
+                points, pitch, point_step, count, C, at(filters, k * C), filter_step, width,
+                products, group, product_step,
+            )  # fmt: skip
+            winograd.spread(
+                transform(OUTPUT_PATCH), first, count, products, group, product_step,
+                P, Q, K, min(width, K - k), 0, 0, tiles_h, tiles_w, at(y, k), at(bias, k), 0, lowest,
+            )  # fmt: skip
+
+
+@cpu_jit
+def _run(
+    x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+    tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+):  # fmt: skip
+    parallel_for(
+        _thread,
+        threads,
+        (
+            x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+            tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits,
+            lowest,
+        ),
+    )  # fmt: skip

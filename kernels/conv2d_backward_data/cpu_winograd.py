@@ -1,0 +1,107 @@
+"""Winograd's products transposed: the input's gradient from tiles of the output's, a quarter of the multiplications.
+
+Differs from cpu_direct as conv2d/cpu_winograd.py does from its: 36 products for each tile of gy instead of 144. A
+4x4 tile of gy makes a 6x6 patch of gx, which is added to its neighbours' where they overlap; so a task is whole images,
+or with few of them a share of the channels, and the order of the sums never changes. Limited by FLOPs of the products.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fastconv.kernels import cpu_winograd as winograd
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import at, lanes
+from fastconv.kernels.cpu_transpose import transposed_filter
+from fastconv.kernels.cpu_winograd import POINTS, VECTORS
+from fastconv.kernels.cpu_winograd_transforms import GRADIENT_PATCH, INPUT_GRADIENT_PATCH, transform
+from fastconv.kernels.registry import kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(problem):
+    return winograd.Plan.of(problem, problem.K, problem.C)
+
+
+def _threads(problem):
+    return threads_for(problem.flops // 8)
+
+
+def _workspace_bytes(problem):
+    plan, turned = _plan(problem), 9 * problem.K * problem.C
+    return (turned + plan.filter_elements + _threads(problem) * plan.block_elements) * problem.itemsize
+
+
+@kernel(
+    limited_by="FLOPs: 36 multiply-adds for each 4x4 tile, channel and filter",
+    unsupported=winograd.unsupported,
+    pays=winograd.pays,
+    exact=False,
+    workspace_bytes=_workspace_bytes,
+)
+def cpu_winograd(problem, gy, w, gx, workspace):
+    p, plan, threads = problem, _plan(problem), _threads(problem)
+    memory = workspace[: _workspace_bytes(p)].view(gy.dtype)
+    filters, rest = memory[: plan.filter_elements], memory[plan.filter_elements :]
+    scratch, turned = rest[: threads * plan.block_elements], rest[threads * plan.block_elements :]
+    transposed_filter(p, w, turned)
+    winograd.transform_filter(
+        turned, -p.C * p.K, filters, plan.filter_step, p.K, p.C, plan.columns, threads_for(plan.filter_elements)
+    )
+    flat = gx.reshape(-1)
+    _run(
+        gy.reshape(-1), filters, flat, flat, scratch, threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top, p.pad_left,
+        plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step, plan.columns, plan.group,
+        plan.product_step, plan.splits(threads, p.N, p.itemsize), gx.dtype.type(np.nan),
+    )  # fmt: skip
+
+
+@cpu_jit(inner=True)
+def _thread(
+    thread, gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+    tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+):  # fmt: skip
+    """A share of the images and of the channels."""
+    share, split, shares, wide = thread // splits, thread % splits, threads // splits, VECTORS * lanes(gy)
+    first_c, end_c = columns // wide * split // splits * wide, columns // wide * (split + 1) // splits * wide
+    first_image, end_image = N * share // shares, N * (share + 1) // shares
+    for pixel in range(first_image * H * W, end_image * H * W):
+        for c in range(first_c, min(C, end_c)):
+            gx[pixel * C + c] = 0
+    points = at(scratch, thread * POINTS * (point_step + product_step))
+    products = at(points, POINTS * point_step)
+    end = end_image * tiles_h * tiles_w
+    for first in range(first_image * tiles_h * tiles_w, end, block):
+        count = min(block, end - first)
+        winograd.collect(
+            transform(GRADIENT_PATCH), first, count, at(gy, 0), P, Q, K, K, 0, 0, tiles_h, tiles_w,
+            points, pitch, point_step,
+        )  # fmt: skip
+        for c in range(first_c, end_c, group):
+            width = min(group, end_c - c)
+            winograd.multiply(
+                points, pitch, point_step, count, K, at(filters, c * K), filter_step, width,
+                products, group, product_step,
+            )  # fmt: skip
+            winograd.spread(
+                transform(INPUT_GRADIENT_PATCH), first, count, products, group, product_step,
+                H, W, C, min(width, C - c), top, left, tiles_h, tiles_w, at(gx, c), at(x, c), 1, lowest,
+            )  # fmt: skip
+
+
+@cpu_jit
+def _run(
+    gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+    tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+):  # fmt: skip
+    parallel_for(
+        _thread,
+        threads,
+        (
+            gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+            tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+        ),
+    )  # fmt: skip

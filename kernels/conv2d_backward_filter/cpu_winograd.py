@@ -1,0 +1,175 @@
+"""Winograd's products with the tiles as what is summed over: the filter's gradient, a quarter of the multiplications.
+
+Differs from cpu_direct: the 36 products of a tile take the place of 144, and the sums over pixels become sums over
+tiles, transformed back to 3x3 at the end. The images are split into chunks that depend on the problem alone; each
+chunk makes a filter of its own, and the chunks are then added in order, so the thread count changes no bit. The bias
+costs nothing: the point (1, 1) of a tile of gy is the sum of its pixels. Limited by FLOPs of the products.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from fastconv.kernels import cpu_winograd as winograd
+from fastconv.kernels.cpu_chunks import add_chunks
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import at, lanes
+from fastconv.kernels.cpu_winograd import PATCH, POINTS, VECTORS
+from fastconv.kernels.cpu_winograd_transforms import (
+    FILTER_GRADIENT_PATCH,
+    GRADIENT_PATCH,
+    INPUT_PATCH,
+    spread_patch,
+    transform,
+)
+from fastconv.kernels.registry import kernel
+
+_TASKS = 16  # chunks of tiles times groups of filters: work for as many threads
+_BLOCK_BYTES = 1 << 19  # of a block's points: half of a typical level-2 cache
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a problem is cut: `chunks` of its `tiles`, `block` tiles transformed together, `group` filters at a time.
+
+    pitch_x: elements from tile to tile of the points of x; step_x, step_y, step_sums: from point to point.
+    """
+
+    tiles_h: int
+    tiles_w: int
+    tiles: int
+    chunks: int
+    block: int
+    group: int
+    pitch_x: int
+    step_x: int
+    step_y: int
+    step_sums: int
+
+    @property
+    def scratch_elements(self):
+        """Of one thread."""
+        return POINTS * (self.step_x + self.step_y + self.step_sums)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(problem):
+    p = problem
+    tiles_h, tiles_w = winograd.tiles_of(p)
+    tiles = p.N * tiles_h * tiles_w
+    wide = winograd.columns_of(p.itemsize)
+    columns = winograd.up(p.K, wide)
+    group = min(columns, 2 * wide)
+    pitch = winograd.pitch_of(p.C, p.itemsize)
+    block = max(24, _BLOCK_BYTES // (POINTS * (pitch + group) * p.itemsize))
+    chunks = max(1, min(-(-tiles // block), -(-_TASKS // -(-columns // group))))
+    block = min(block, max(1, -(-tiles // chunks)))
+    line = winograd.LINE
+    rows = winograd.up(p.C, winograd.ROWS)
+    return _Plan(
+        tiles_h,
+        tiles_w,
+        tiles,
+        chunks,
+        block,
+        group,
+        pitch,
+        block * pitch + line,
+        block * group + line,
+        rows * group + line,
+    )
+
+
+def _threads(problem):
+    return threads_for(problem.flops // 8)
+
+
+def _workspace_bytes(problem):
+    plan = _plan(problem)
+    partial = plan.chunks * (9 * problem.C + 1) * problem.K
+    return (partial + _threads(problem) * plan.scratch_elements) * problem.itemsize
+
+
+@kernel(
+    limited_by="FLOPs: 36 multiply-adds for each 4x4 tile, channel and filter",
+    unsupported=winograd.unsupported,
+    pays=winograd.pays,
+    exact=False,
+    workspace_bytes=_workspace_bytes,
+)
+def cpu_winograd(problem, x, gy, gw, gb, workspace):
+    p, plan, threads = problem, _plan(problem), _threads(problem)
+    memory = workspace[: _workspace_bytes(p)].view(x.dtype)
+    partial = memory[: plan.chunks * (gw.size + p.K)]
+    _run(
+        x.reshape(-1), gy.reshape(-1), partial, memory[partial.size :], threads, p.H, p.W, p.C, p.P, p.Q, p.K,
+        p.pad_top, p.pad_left, plan.tiles_h, plan.tiles_w, plan.tiles, plan.chunks, plan.block, plan.group,
+        plan.pitch_x, plan.step_x, plan.step_y, plan.step_sums, x.dtype.type(0),
+    )  # fmt: skip
+    flat_gw = gw.reshape(-1)
+    bias = flat_gw[:0] if gb is None else gb
+    add_chunks(partial, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(partial.size))
+
+
+@cpu_jit(inner=True)
+def _thread(
+    thread, x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
+    tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+):  # fmt: skip
+    """Every `threads`-th pair of a chunk of tiles and a group of filters."""
+    groups, wide = (K + group - 1) // group, VECTORS * lanes(x)
+    size = POINTS * (step_x + step_y + step_sums)
+    points = at(scratch, thread * size)
+    gradients = at(points, POINTS * step_x)
+    sums = at(gradients, POINTS * step_y)
+    first_sum = thread * size + POINTS * (step_x + step_y)
+    first_gradient = thread * size + POINTS * step_x + (PATCH + 1) * step_y  # of point (1, 1)
+    for task in range(thread, chunks * groups, threads):
+        chunk, k = task // groups, task % groups * group
+        width = min(group, K - k)
+        columns = (width + wide - 1) // wide * wide
+        target = chunk * (9 * C + 1) * K + k
+        for i in range(POINTS * step_sums):
+            scratch[first_sum + i] = 0
+        for i in range(width):
+            partial[target + 9 * C * K + i] = 0
+        end = tiles * (chunk + 1) // chunks
+        for first in range(tiles * chunk // chunks, end, block):
+            count = min(block, end - first)
+            winograd.collect(
+                transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiles_h, tiles_w,
+                points, pitch_x, step_x,
+            )  # fmt: skip
+            winograd.collect(
+                transform(GRADIENT_PATCH), first, count, at(gy, k), P, Q, K, width, 0, 0, tiles_h, tiles_w,
+                gradients, group, step_y,
+            )  # fmt: skip
+            winograd.accumulate(
+                points, pitch_x, step_x, gradients, group, step_y, count, C, columns, sums, group, step_sums
+            )
+            for t in range(count):
+                for i in range(width):
+                    partial[target + 9 * C * K + i] += scratch[first_gradient + t * group + i]
+        for c in range(C):
+            for i in range(0, width, lanes(x)):
+                spread_patch(
+                    transform(FILTER_GRADIENT_PATCH), at(sums, c * group + i), step_sums,
+                    at(partial, target + c * K + i), 3 * C * K, C * K, 0, 3, 0, 3, width - i, at(sums, 0), zero,
+                )  # fmt: skip
+
+
+@cpu_jit
+def _run(
+    x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
+    tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+):  # fmt: skip
+    parallel_for(
+        _thread,
+        threads,
+        (
+            x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
+            tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+        ),
+    )  # fmt: skip
