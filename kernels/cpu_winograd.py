@@ -247,14 +247,17 @@ def multiply(a, a_pitch, a_step, tiles, depth, filters, filter_step, columns, ou
 
 
 @cpu_jit(inner=True)
-def accumulate(a, a_pitch, a_step, b, b_pitch, b_step, tiles, depth, columns, out, out_pitch, out_step):
-    """out[e, c, k] += sum over t of a[e, t, c] * b[e, t, k], in whole register tiles; arguments as in `multiply`."""
+def accumulate(a, a_pitch, a_step, b, b_pitch, b_step, tiles, depth, columns, out, out_pitch, out_step, begins):
+    """out[e, c, k] += sum over t of a[e, t, c] * b[e, t, k], in whole register tiles; = instead of += if it `begins`.
+
+    Arguments as in `multiply`.
+    """
     wide = VECTORS * lanes(a)
     shape = tile_shape(ROWS, VECTORS, False)
     for e in range(POINTS):
         for k in range(0, columns, wide):
             for c in range(0, depth, ROWS):
                 place = at(out, e * out_step + c * out_pitch + k)
-                sums = tile_load(shape, place, out_pitch, 0)
+                sums = tile_zero(shape, a) if begins else tile_load(shape, place, out_pitch, 0)
                 sums = tile_product(sums, at(a, e * a_step + c), 1, a_pitch, at(b, e * b_step + k), b_pitch, tiles, 0)
                 tile_store(sums, place, out_pitch, 0)

@@ -26,8 +26,9 @@ from fastconv.kernels.cpu_winograd_transforms import (
 )
 from fastconv.kernels.registry import kernel
 
-_TASKS = 16  # chunks of tiles times groups of filters: work for as many threads
-_BLOCK_BYTES = 1 << 19  # of a block's points: half of a typical level-2 cache
+_LEAST_BLOCK = 56  # tiles: fewer would read and write the sums, which may lie in memory, too often
+_TASKS = 8  # chunks of tiles times groups of filters: work for as many threads
+_BLOCK_BYTES = 1 << 20  # of a block's points: a typical level-2 cache
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _plan(problem):
     columns = winograd.up(p.K, wide)
     group = min(columns, 2 * wide)
     pitch = winograd.pitch_of(p.C, p.itemsize)
-    block = max(24, _BLOCK_BYTES // (POINTS * (pitch + group) * p.itemsize))
+    block = max(_LEAST_BLOCK, _BLOCK_BYTES // (POINTS * (pitch + group) * p.itemsize))
     chunks = max(1, min(-(-tiles // block), -(-_TASKS // -(-columns // group))))
     block = min(block, max(1, -(-tiles // chunks)))
     line = winograd.LINE
@@ -124,19 +125,18 @@ def _thread(
     points = at(scratch, thread * size)
     gradients = at(points, POINTS * step_x)
     sums = at(gradients, POINTS * step_y)
-    first_sum = thread * size + POINTS * (step_x + step_y)
     first_gradient = thread * size + POINTS * step_x + (PATCH + 1) * step_y  # of point (1, 1)
     for task in range(thread, chunks * groups, threads):
         chunk, k = task // groups, task % groups * group
         width = min(group, K - k)
         columns = (width + wide - 1) // wide * wide
         target = chunk * (9 * C + 1) * K + k
-        for i in range(POINTS * step_sums):
-            scratch[first_sum + i] = 0
         for i in range(width):
             partial[target + 9 * C * K + i] = 0
-        end = tiles * (chunk + 1) // chunks
-        for first in range(tiles * chunk // chunks, end, block):
+        begin, end = tiles * chunk // chunks, tiles * (chunk + 1) // chunks
+        for i in range(size if begin == end else 0):  # no images
+            scratch[thread * size + i] = 0
+        for first in range(begin, end, block):
             count = min(block, end - first)
             winograd.collect(
                 transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiles_h, tiles_w,
@@ -147,8 +147,9 @@ def _thread(
                 gradients, group, step_y,
             )  # fmt: skip
             winograd.accumulate(
-                points, pitch_x, step_x, gradients, group, step_y, count, C, columns, sums, group, step_sums
-            )
+                points, pitch_x, step_x, gradients, group, step_y, count, C, columns, sums, group, step_sums,
+                first == begin,
+            )  # fmt: skip
             for t in range(count):
                 for i in range(width):
                     partial[target + 9 * C * K + i] += scratch[first_gradient + t * group + i]
