@@ -16,9 +16,9 @@ from fastconv.kernels.cpu_simd import _lanes, _splat
 @cpu_jit(inner=True)
 def inside(first, taps, dilation, size):
     """(low, high): the window's taps low .. high - 1 lie inside the image; tap 0 is at `first`."""
-    low = max(0, (dilation - 1 - first) // dilation)
-    high = min(taps, (size - first + dilation - 1) // dilation)
-    return low, high
+    if dilation == 1:  # no division, which would take longer than a small window
+        return max(0, -first), min(taps, size - first)
+    return max(0, (dilation - 1 - first) // dilation), min(taps, (size - first + dilation - 1) // dilation)
 
 
 def bands(problem):
@@ -26,12 +26,26 @@ def bands(problem):
     return problem.P if problem.stride_h >= (problem.R - 1) * problem.dilation_h + 1 else 1
 
 
+def tiled(problem):
+    """Whether the windows lie side by side, so that each pixel from the first on is in one of them, or beyond the
+    last."""
+    p = problem
+    return (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) == (p.R, p.S, 1, 1)
+
+
 @cpu_jit(inner=True)
-def clear_band(gx, n, band, bands, H, row, P, stride_h, pad_top):
-    """Zero the input rows, of `row` elements, of a band of image n: up to where the next band's begin."""
+def clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled):
+    """Zero the input rows of a band of image n, up to where the next band's begin; if `tiled` only what no window has."""
     begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
-    end = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top)) if band < bands - 1 else H
-    gx[(n * H + begin) * row : (n * H + end) * row] = 0
+    covered = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top))
+    end = covered if band < bands - 1 else H
+    if tiled:
+        first_w = min(W, Q * S - pad_left)
+        if first_w < W:
+            for h in range(begin, covered):
+                gx[((n * H + h) * W + first_w) * C : (n * H + h + 1) * W * C] = 0
+        begin = covered
+    gx[(n * H + begin) * W * C : (n * H + end) * W * C] = 0
 
 
 @intrinsic
@@ -78,6 +92,19 @@ def tile_unless_max(typingctx, gradient, value, best):
     return gradient(gradient, value, best), _elementwise(
         lambda b, g, x, y: b.select(_is_max(b, x, y), ir.Constant(g.type, None), g)
     )
+
+
+@intrinsic
+def tile_above(typingctx, tile, value, lowest):
+    """The tile, but 0 where `value` is at most `lowest`: the gradient of a ReLU whose output `value` is, for 0; NaN
+    changes nothing."""
+
+    def codegen(context, builder, signature, args):
+        limit = _splat(builder, args[2], _lanes(tile.dtype))
+        keep = _elementwise(lambda b, g, x: b.select(b.fcmp_ordered("<=", x, limit), ir.Constant(g.type, None), g))
+        return keep(context, builder, signature, args[:2])
+
+    return tile(tile, value, tile.dtype), codegen
 
 
 def _is_max(builder, value, best):

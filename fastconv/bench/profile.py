@@ -180,15 +180,9 @@ class _Run:
                 self._upstream = np.random.default_rng(0).standard_normal(x.shape).astype(x.dtype)
             grad: Any = self._upstream.copy()  # a layer may write its gradient into the one it gets
             through_activation = self._through_activation
-            for layer, need_input, need_weight in self._plan.steps:
-                with self._watched(layer, True) as spent:
-                    grad = layer.backward(
-                        grad,
-                        self._buffers,
-                        need_input_grad=need_input,
-                        need_weight_grad=need_weight,
-                        through_activation=through_activation,
-                    )
+            for step in self._plan.steps:
+                with self._watched(step.layer, True) as spent:
+                    grad = step.run(grad, self._buffers, through_activation and step.through_activation)
                 whole += spent[0]
                 through_activation = True
         self.times.append(whole)

@@ -50,6 +50,8 @@ class Layer:
 
     # The name of the activation that makes the output, if a loss may be combined with it.
     output_activation: str | None = None
+    # Whether `backward` takes through_input_relu=True: the input is the output of a ReLU, whose gradient it applies too.
+    takes_input_relu = False
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
 
     def __init__(

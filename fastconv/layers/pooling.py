@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import kernels
+from fastconv import activations, kernels
 from fastconv.buffers import FRESH, Buffers
 from fastconv.kernels import Pool2DProblem
 from fastconv.kernels.problem import Padding, pair
@@ -15,7 +15,7 @@ from fastconv.layers.base import Shape
 from fastconv.layers.layout import for_kernel, from_last, to_last
 from fastconv.layers.windows import WindowLayer, read_padding
 from fastconv.ops.arrays import resolve_data_format
-from fastconv.ops.dispatch import run
+from fastconv.ops.dispatch import kernel_for, run
 
 
 class Pooling2D(WindowLayer):
@@ -80,14 +80,18 @@ class Pooling2D(WindowLayer):
         need_input_grad: bool = True,
         need_weight_grad: bool = True,
         through_activation: bool = True,
+        through_input_relu: bool = False,
     ) -> np.ndarray | None:
         _, images, problem = self._recall(grad)
         if not need_input_grad:
             return None
         gy = for_kernel(to_last(grad, self.data_format), self._dtype, buffers, self, "grad")
         gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
-        arrays = self.backward_arrays(images, gy)
-        run(f"{self.op}_backward", problem, *arrays, gx, algorithm=self._backward_algorithm)
+        op, arrays = f"{self.op}_backward", self.backward_arrays(images, gy)
+        fuse = through_input_relu and "relu" in kernel_for(op, problem, self._backward_algorithm).fuses
+        run(op, problem, *arrays, gx, algorithm=self._backward_algorithm, **({"relu": True} if fuse else {}))
+        if through_input_relu and not fuse:
+            activations.relu.backward(gx, images, None, gx)
         return from_last(gx, self.data_format)
 
     def backward_arrays(self, images: np.ndarray, gy: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -113,6 +117,7 @@ class MaxPooling2D(Pooling2D):
     """
 
     op = "max_pool2d"
+    takes_input_relu = True
 
     def backward_arrays(self, images: np.ndarray, gy: np.ndarray) -> tuple[np.ndarray, ...]:
         return images, gy

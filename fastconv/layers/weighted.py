@@ -31,6 +31,7 @@ class KernelLayer(Layer):
         options: as for `Layer`.
     """
 
+    takes_input_relu = True
     kernel: Variable
     bias: Variable | None = None
 
@@ -138,6 +139,7 @@ class KernelLayer(Layer):
         need_input_grad: bool = True,
         need_weight_grad: bool = True,
         through_activation: bool = True,
+        through_input_relu: bool = False,
     ) -> np.ndarray | None:
         y, before, images, problem, input_shape = self._recall(grad)
         if self.activity_regularizer is not None:
@@ -151,7 +153,10 @@ class KernelLayer(Layer):
             return None
         gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
         op, kernel = "conv2d_backward_data", self.kernel.value.reshape(problem.w_shape)
-        run(op, problem, gy, kernel, gx, algorithm=self._algorithms[op])
+        fuse = through_input_relu and "relu" in kernel_for(op, problem, self._algorithms[op]).fuses
+        run(op, problem, gy, kernel, gx, algorithm=self._algorithms[op], **({"relu": images} if fuse else {}))
+        if through_input_relu and not fuse:
+            activations.relu.backward(gx, images, None, gx)
         return self.from_images(gx, input_shape[:-1])
 
     def _weight_gradients(self, problem: Conv2DProblem, images: np.ndarray, gy: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,50 @@ Arrays = dict[str, np.ndarray]  # by name; what is left out is passed as None
 
 
 @dataclass(frozen=True)
+class Epilogue:
+    """What a kernel may do besides: `run` takes argument(problem, rng) by its name, and the output becomes apply(output,
+    argument, inputs)."""
+
+    argument: Callable[[Any, np.random.Generator], Any]
+    apply: Callable[[np.ndarray, Any, Arrays], np.ndarray]
+
+
+def _relu_output(problem: Any, rng: np.random.Generator) -> np.ndarray:
+    """In the shape of x, with a NaN."""
+    x = np.maximum(rng.standard_normal(problem.x_shape).astype(problem.dtype), 0)
+    x.reshape(-1)[-1:] = np.nan
+    return x
+
+
+@dataclass(frozen=True)
 class Op:
     """The arrays of an op in the order of its `run`, and how its rounding errors grow.
 
     terms: problem -> the numbers that one element of an output is a sum of; 0 if nothing is rounded.
     optional: an input or output that may be None.
+    epilogues: those that its kernels may fuse, by name.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     terms: Callable[[Any], int]
     optional: str | None = None
+    epilogues: dict[str, Epilogue] = field(default_factory=dict)
 
 
+_RELU = Epilogue(lambda problem, rng: True, lambda y, _, inputs: np.maximum(y, 0))
+_RELU_BEFORE = Epilogue(_relu_output, lambda gx, x, inputs: np.where(x <= 0, 0, gx))
+_RELU_BEFORE_POOL = Epilogue(lambda problem, rng: True, lambda gx, _, inputs: np.where(inputs["x"] <= 0, 0, gx))
 OPS = {
-    "conv2d": Op(("x", "w", "bias"), ("y",), lambda p: p.R * p.S * p.C // p.groups + 1, "bias"),
-    "conv2d_backward_data": Op(("gy", "w"), ("gx",), lambda p: p.R * p.S * p.K // p.groups),
+    "conv2d": Op(
+        ("x", "w", "bias"), ("y",), lambda p: p.R * p.S * p.C // p.groups + 1, "bias", epilogues={"relu": _RELU}
+    ),
+    "conv2d_backward_data": Op(
+        ("gy", "w"), ("gx",), lambda p: p.R * p.S * p.K // p.groups, epilogues={"relu": _RELU_BEFORE}
+    ),
     "conv2d_backward_filter": Op(("x", "gy"), ("gw", "gb"), lambda p: p.N * p.P * p.Q, "gb"),
     "max_pool2d": Op(("x",), ("y",), lambda p: 0),
-    "max_pool2d_backward": Op(("x", "gy"), ("gx",), lambda p: p.R * p.S),
+    "max_pool2d_backward": Op(("x", "gy"), ("gx",), lambda p: p.R * p.S, epilogues={"relu": _RELU_BEFORE_POOL}),
     "average_pool2d": Op(("x",), ("y",), lambda p: p.R * p.S),
     "average_pool2d_backward": Op(("gy",), ("gx",), lambda p: p.R * p.S),
     "im2col": Op(("x",), ("col",), lambda p: 0),

@@ -50,11 +50,11 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
             for name, first in outputs.items():
                 if first.tobytes() != again[name].tobytes():
                     run.fail("repeat", difference(name, again[name], first) or f"{name}: NaN or 0 with other bits")
-        for epilogue in kernel.fuses if case.check in ("integers", "special values") else ():
-            run.compare(epilogue, case, run.outputs(case, epilogue), _EPILOGUES[epilogue])
-
-
-_EPILOGUES = {"relu": lambda y: np.maximum(y, 0)}
+        for name in kernel.fuses if case.check in ("integers", "special values") else ():
+            epilogue = OPS[kernel.op].epilogues[name]
+            argument = epilogue.argument(problem, np.random.default_rng(seed))
+            outputs = run.outputs(case, **{name: argument})
+            run.compare(name, case, outputs, lambda y: epilogue.apply(y, argument, case.inputs))  # noqa: B023
 
 
 class _Run:
@@ -63,7 +63,7 @@ class _Run:
     def __init__(self, kernel: Kernel, problem: Any, seed: int) -> None:
         self.kernel, self.problem, self.seed = kernel, problem, seed
 
-    def outputs(self, case: Case, epilogue: str | None = None) -> Arrays:
+    def outputs(self, case: Case, **epilogue: Any) -> Arrays:
         """The outputs for a case, once bounds and inputs are seen to be respected."""
         op, problem, dtype = OPS[self.kernel.op], self.problem, self.problem.dtype
         inputs = {name: Guarded.copy_of(array) for name, array in case.inputs.items()}
@@ -71,8 +71,7 @@ class _Run:
         workspace = Guarded((self.kernel.workspace_bytes(problem),), np.uint8, offset=0)
         arrays = [inputs[name].array if name in inputs else None for name in op.inputs]
         arrays += [outputs[name].array if name in outputs else None for name in op.outputs]
-        flags = {epilogue: True} if epilogue else {}
-        self.kernel(problem, *arrays, workspace=workspace.array, **flags)
+        self.kernel(problem, *arrays, workspace=workspace.array, **epilogue)
         for name, guarded in (inputs | outputs | {"workspace": workspace}).items():
             violation = guarded.violation()
             if violation is not None:

@@ -13,7 +13,7 @@ from numba import get_num_threads
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
-from fastconv.kernels.cpu_windows import bands, clear_band, inside, tile_add, tile_divide
+from fastconv.kernels.cpu_windows import bands, clear_band, inside, tile_add, tile_divide, tiled
 from fastconv.kernels.registry import kernel
 
 
@@ -22,27 +22,30 @@ def cpu_direct(problem, gy, gx, workspace):
     p = problem
     get_num_threads()  # starts Numba's threads
     _run(
-        gy.reshape(-1), gx.reshape(-1), bands(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
+        gy.reshape(-1), gx.reshape(-1), bands(p), tiled(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _window(shape, gy, gx, row, column, rows, columns, channels):
+def _window(shape, gy, gx, row, column, rows, columns, channels, tiled):
     """A block of channels of one window: rows x columns pixels, `row` and `column` apart, at gx."""
     share = tile_divide(tile_load(shape, gy, 0, channels), rows * columns)
     for r in range(rows):
         for s in range(columns):
             pixel = at(gx, r * row + s * column)
-            tile_store(tile_add(tile_load(shape, pixel, 0, channels), share), pixel, 0, channels)
+            if tiled:
+                tile_store(share, pixel, 0, channels)
+            else:
+                tile_store(tile_add(tile_load(shape, pixel, 0, channels), share), pixel, 0, channels)
 
 
 @cpu_jit(inner=True)
 def _band(
-    task, gy, gx, bands, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+    task, gy, gx, bands, tiled, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
 ):  # fmt: skip
     n, band = task // bands, task % bands
-    clear_band(gx, n, band, bands, H, W * C, P, stride_h, pad_top)
+    clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
     row, column = dilation_h * W * C, dilation_w * C
     for p in range(P * band // bands, P * (band + 1) // bands):
         first_h = p * stride_h - pad_top
@@ -55,19 +58,19 @@ def _band(
             rows, columns, c = high_h - low_h, high_w - low_w, 0
             while C - c >= lanes(gy):
                 shape = tile_shape(1, 1, False)
-                _window(shape, at(source, c), at(target, c), row, column, rows, columns, 0)
+                _window(shape, at(source, c), at(target, c), row, column, rows, columns, 0, tiled)
                 c += lanes(gy)
             while c < C:
-                _window(tile_shape(1, 1, True), at(source, c), at(target, c), row, column, rows, columns, C - c)
+                _window(tile_shape(1, 1, True), at(source, c), at(target, c), row, column, rows, columns, C - c, tiled)
                 c += lanes(gy)
 
 
 @cpu_jit
 def _run(
-    gy, gx, bands, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+    gy, gx, bands, tiled, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
 ):  # fmt: skip
     parallel_for(
         _band,
         N * bands,
-        (gy, gx, bands, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left),
+        (gy, gx, bands, tiled, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left),
     )

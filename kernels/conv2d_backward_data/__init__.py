@@ -4,6 +4,8 @@
 
 gy (N,P,Q,K), w (R,S,C/groups,K), gx (N,H,W,C) written; all C-contiguous of the problem's dtype.
 gx[n,h,w,c] is the sum of gy[n,p,q,k] * w[r,s,c,k] over all p,q,r,s,k whose product used x[n,h,w,c]; 0 where none did.
+A kernel that `fuses` "relu" takes `relu=x` (N,H,W,C), the output of a ReLU, and applies its gradient too: 0 where
+x <= 0.
 """
 
 DEFAULT = {"cpu": ("cpu_winograd", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}

@@ -41,8 +41,9 @@ def _workspace_bytes(problem):
     pays=winograd.pays,
     exact=False,
     workspace_bytes=_workspace_bytes,
+    fuses=("relu",),
 )
-def cpu_winograd(problem, gy, w, gx, workspace):
+def cpu_winograd(problem, gy, w, gx, workspace, relu=None):
     p, plan, threads = problem, _plan(problem), _threads(problem)
     memory = workspace[: _workspace_bytes(p)].view(gy.dtype)
     filters, rest = memory[: plan.filter_elements], memory[plan.filter_elements :]
@@ -52,10 +53,11 @@ def cpu_winograd(problem, gy, w, gx, workspace):
         turned, -p.C * p.K, filters, plan.filter_step, p.K, p.C, plan.columns, threads_for(plan.filter_elements)
     )
     flat = gx.reshape(-1)
+    x = flat if relu is None else relu.reshape(-1)
     _run(
-        gy.reshape(-1), filters, flat, flat, scratch, threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top, p.pad_left,
+        gy.reshape(-1), filters, x, flat, scratch, threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top, p.pad_left,
         plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step, plan.columns, plan.group,
-        plan.product_step, plan.splits(threads, p.N, p.itemsize), gx.dtype.type(np.nan),
+        plan.product_step, plan.splits(threads, p.N, p.itemsize), gx.dtype.type(np.nan if relu is None else 0),
     )  # fmt: skip
 
 

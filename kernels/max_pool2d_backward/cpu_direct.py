@@ -2,12 +2,13 @@
 
 Differs from cpu_naive: two passes over a window instead of a branch for each element. The first finds the
 maximum; the second gives each pixel the gradient where it is the maximum and keeps the rest for the pixels
-after it. A task takes a band of output rows whose windows lie in input rows of its own. Limited by bytes: x
-and gy read, gx written.
+after it. Windows that lie side by side write their pixels, others add to them. A task takes a band of output rows
+whose windows lie in input rows of its own. Limited by bytes: x and gy read, gx written.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
@@ -17,47 +18,76 @@ from fastconv.kernels.cpu_windows import (
     bands,
     clear_band,
     inside,
+    tile_above,
     tile_add,
     tile_max,
     tile_unless_max,
     tile_where_max,
+    tiled,
 )
 from fastconv.kernels.registry import kernel
 
 
-@kernel(limited_by="bytes: reading x, writing gx")
-def cpu_direct(problem, x, gy, gx, workspace):
+@kernel(limited_by="bytes: reading x, writing gx", fuses=("relu",))
+def cpu_direct(problem, x, gy, gx, workspace, relu=False):
     p = problem
     get_num_threads()  # starts Numba's threads
     _run(
-        x.reshape(-1), gy.reshape(-1), gx.reshape(-1), bands(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
+        x.reshape(-1), gy.reshape(-1), gx.reshape(-1), bands(p), tiled(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,
+        x.dtype.type(0 if relu else np.nan),
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _window(shape, x, gy, gx, row, column, rows, columns, channels):
+def _window(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowest):
     """A block of channels of one window: rows x columns pixels, `row` and `column` apart, at x and gx."""
     best = tile_load(shape, x, 0, channels)
     for r in range(rows):
         for s in range(columns):
             best = tile_max(best, tile_load(shape, at(x, r * row + s * column), 0, channels))
-    rest = tile_load(shape, gy, 0, channels)
+    rest = tile_above(tile_load(shape, gy, 0, channels), best, lowest)
     for r in range(rows):
         for s in range(columns):
             value = tile_load(shape, at(x, r * row + s * column), 0, channels)
             pixel = at(gx, r * row + s * column)
             received = tile_where_max(rest, value, best)
-            tile_store(tile_add(tile_load(shape, pixel, 0, channels), received), pixel, 0, channels)
+            if not tiled:
+                received = tile_add(tile_load(shape, pixel, 0, channels), received)
+            tile_store(received, pixel, 0, channels)
             rest = tile_unless_max(rest, value, best)
 
 
 @cpu_jit(inner=True)
+def _window_2x2(shape, x, gy, gx, row, column, channels, lowest):
+    """The same for a whole window of 2x2 pixels that no other one shares, in registers throughout."""
+    a, b = tile_load(shape, x, 0, channels), tile_load(shape, at(x, column), 0, channels)
+    c, d = tile_load(shape, at(x, row), 0, channels), tile_load(shape, at(x, row + column), 0, channels)
+    best = tile_max(tile_max(a, b), tile_max(c, d))
+    rest = tile_above(tile_load(shape, gy, 0, channels), best, lowest)
+    tile_store(tile_where_max(rest, a, best), gx, 0, channels)
+    rest = tile_unless_max(rest, a, best)
+    tile_store(tile_where_max(rest, b, best), at(gx, column), 0, channels)
+    rest = tile_unless_max(rest, b, best)
+    tile_store(tile_where_max(rest, c, best), at(gx, row), 0, channels)
+    tile_store(tile_where_max(tile_unless_max(rest, c, best), d, best), at(gx, row + column), 0, channels)
+
+
+@cpu_jit(inner=True)
+def _channels(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowest):
+    if tiled and rows == 2 and columns == 2:
+        _window_2x2(shape, x, gy, gx, row, column, channels, lowest)
+    else:
+        _window(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowest)
+
+
+@cpu_jit(inner=True)
 def _band(
-    task, x, gy, gx, bands, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+    task, x, gy, gx, bands, tiled, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left,
+    lowest,
 ):  # fmt: skip
     n, band = task // bands, task % bands
-    clear_band(gx, n, band, bands, H, W * C, P, stride_h, pad_top)
+    clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
     row, column = dilation_h * W * C, dilation_w * C
     for p in range(P * band // bands, P * (band + 1) // bands):
         first_h = p * stride_h - pad_top
@@ -68,44 +98,30 @@ def _band(
             pixel = ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C
             gradient = ((n * P + p) * Q + q) * C
             rows, columns, c = high_h - low_h, high_w - low_w, 0
-            while C - c >= lanes(x):
-                _window(
-                    tile_shape(1, 1, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
-                    row, column, rows, columns, 0,
+            while C - c >= 2 * lanes(x):
+                _channels(
+                    tile_shape(1, 2, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
+                    row, column, rows, columns, 0, tiled, lowest,
                 )  # fmt: skip
-                c += lanes(x)
+                c += 2 * lanes(x)
             while c < C:
-                _window(
+                _channels(
                     tile_shape(1, 1, True), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
-                    row, column, rows, columns, C - c,
+                    row, column, rows, columns, C - c, tiled, lowest,
                 )  # fmt: skip
                 c += lanes(x)
 
 
 @cpu_jit
 def _run(
-    x, gy, gx, bands, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
+    x, gy, gx, bands, tiled, N, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left,
+    lowest,
 ):  # fmt: skip
     parallel_for(
         _band,
         N * bands,
         (
-            x,
-            gy,
-            gx,
-            bands,
-            H,
-            W,
-            C,
-            P,
-            Q,
-            R,
-            S,
-            stride_h,
-            stride_w,
-            dilation_h,
-            dilation_w,
-            pad_top,
-            pad_left,
+            x, gy, gx, bands, tiled, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left,
+            lowest,
         ),
-    )
+    )  # fmt: skip
