@@ -11,17 +11,17 @@ from numba import get_num_threads
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import (
-    WIDE,
+    ROWS,
+    VECTORS,
     at,
     lanes,
-    outer_fma,
     tile_load,
-    tile_row,
+    tile_product,
     tile_shape,
     tile_store,
+    tile_zero,
 )
 
-_ROWS, _VECTORS = WIDE
 _STEPS = 64  # rows of b that a tile goes through: 16 KiB at most, half of a level-1 cache
 
 
@@ -44,8 +44,8 @@ def fma_shapes(threads, dtype):
 
     from fastconv.kernels.cpu_simd import VECTOR_BYTES
 
-    columns = _VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
-    return (_ROWS, _STEPS), (_STEPS, columns), (threads, _ROWS, columns)
+    columns = VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    return (ROWS, _STEPS), (_STEPS, columns), (threads, ROWS, columns)
 
 
 def fma_flops(threads, dtype, repeats):
@@ -56,19 +56,15 @@ def fma_flops(threads, dtype, repeats):
 
 @cpu_jit(inner=True)
 def _fma_thread(thread, a, b, out, repeats):
-    columns = _VECTORS * lanes(a)
-    shape = tile_shape(_ROWS, _VECTORS, False)
-    place = at(out, thread * _ROWS * columns)
-    sums = tile_row(shape, place, 0)  # zero, as `_fma` has made it
+    columns = VECTORS * lanes(a)
+    sums = tile_zero(tile_shape(ROWS, VECTORS, False), a)
     for _ in range(repeats):
-        for step in range(_STEPS):
-            sums = outer_fma(sums, at(a, step), _STEPS, at(b, step * columns), 0)
-    tile_store(sums, place, columns, 0)
+        sums = tile_product(sums, at(a, 0), _STEPS, 1, at(b, 0), columns, _STEPS, 0)
+    tile_store(sums, at(out, thread * ROWS * columns), columns, 0)
 
 
 @cpu_jit
 def _fma(a, b, out, threads, repeats):
-    out[:] = 0
     parallel_for(_fma_thread, threads, (a, b, out, repeats))
 
 

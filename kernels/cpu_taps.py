@@ -27,25 +27,26 @@ import numpy as np
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import (
-    MIDDLE,
-    NARROW,
-    WIDE,
+    ROWS,
+    VECTOR_BYTES,
+    VECTORS,
     at,
     fewer_rows,
     lanes,
-    outer_fma,
+    tile_above,
     tile_floor,
+    tile_load,
+    tile_product,
     tile_row,
     tile_rows,
     tile_shape,
     tile_store,
 )
 
-WIDE_ROWS, WIDE_VECTORS = WIDE
-MIDDLE_ROWS, MIDDLE_VECTORS = MIDDLE
-NARROW_ROWS, NARROW_VECTORS = NARROW
-_BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: half of a typical level-2 cache
+_BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: a part of a typical level-2 cache
 _TASKS_PER_THREAD = 4
+_PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
+_PACKED_PIXELS = 512  # fewer are not worth packing filters for
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,8 @@ class Grid:
 
     images, in_h, in_w, in_c: the input (N, H, W, C). rows, columns: of the grid; step_h, step_w: input pixels from
     one grid pixel to the next. out_image, out_row, out_pixel: elements of the output between images, grid rows and
-    grid pixels; out_first: where the
-        grid's first pixel lies.
-    taps: (tap_h, tap_w, offset into w, channels to sum), int64 (T, 4), tap_h not decreasing.
+    grid pixels; out_first: where the grid's first pixel lies.
+    taps: (tap_h, tap_w, row of w, channels to sum), int64 (T, 4), tap_h not decreasing; w has w_rows rows.
     groups, filters: groups and the output's channels, all groups together.
     """
 
@@ -73,6 +73,7 @@ class Grid:
     out_pixel: int
     out_first: int
     taps: np.ndarray
+    w_rows: int
     groups: int
     filters: int
 
@@ -94,14 +95,16 @@ class Grid:
 @dataclass(frozen=True)
 class _Cut:
     """How a grid is cut into tasks: `threads`, grid `rows` and pixels (`columns`) of a task, input rows it may need
-    (`band_rows`, the first of them `first_row` from its first), and bytes of scratch for all threads."""
+    (`band_rows`, the first of them `first_row` from its first), and bytes of scratch: for packed filters (0 if they are
+    not) and for all threads' bands."""
 
     threads: int
     rows: int
     columns: int
     band_rows: int
     first_row: int
-    scratch_bytes: int
+    packed_bytes: int
+    band_bytes: int
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,49 +117,80 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     rows = max(1, min(grid.rows, wanted, _BAND_BYTES // (grid.step_h * input_row)))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
     columns = grid.columns
-    if grid.images * grid.rows < tasks and not (left or right):
-        # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work.
-        columns = -(-columns // (tasks * WIDE_ROWS * 2)) * WIDE_ROWS * 2
-    scratch = threads * band_rows * input_row if left or right else 0
-    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), scratch)
+    if not (left or right) and rows == 1:
+        # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
+        # the input stays in the cache for all filters.
+        fitting = _BAND_BYTES // (grid.in_c * itemsize * grid.step_w)
+        columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
+        columns = -(-columns // ROWS) * ROWS
+    bands = threads * band_rows * input_row if left or right else 0
+    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), _packed_bytes(grid, itemsize), bands)
 
 
-def merge(taps: list[tuple[int, int, int, int]], channels: int, filters: int) -> np.ndarray:
+def _packed_bytes(grid: Grid, itemsize: int) -> int:
+    """Of filters in blocks of a register tile's columns, so that a tile reads them one line after the other; 0 where
+    they are used as they lie."""
+    pixels = grid.images * grid.rows * grid.columns
+    if grid.groups > 1 or grid.filters <= _PACKED_FILTERS or pixels < _PACKED_PIXELS:
+        return 0
+    wide = VECTORS * VECTOR_BYTES // itemsize
+    return grid.w_rows * -(-grid.filters // wide) * wide * itemsize
+
+
+def merge(taps: list[tuple[int, int, int, int]], channels: int) -> np.ndarray:
     """The taps as an array, neighbours joined: the next pixel to the right and the next `channels` rows of the
     filter."""
     merged: list[list[int]] = []
-    for tap_h, tap_w, offset, count in taps:
+    for tap_h, tap_w, row, count in taps:
         if merged:
             last = merged[-1]
             pixels = last[3] // channels
-            if (
-                tap_h == last[0]
-                and tap_w == last[1] + pixels
-                and offset == last[2] + last[3] * filters
-                and count == channels
-            ):
+            if tap_h == last[0] and tap_w == last[1] + pixels and row == last[2] + last[3] and count == channels:
                 last[3] += count
                 continue
-        merged.append([tap_h, tap_w, offset, count])
+        merged.append([tap_h, tap_w, row, count])
     return np.array(merged, np.int64).reshape(-1, 4)
 
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
-    """Scratch for the padded band of every thread."""
-    return _cut(grid, itemsize, threads_for(grid.multiply_adds)).scratch_bytes
+    """Scratch for packed filters and for the padded band of every thread."""
+    cut = _cut(grid, itemsize, threads_for(grid.multiply_adds))
+    return cut.packed_bytes + cut.band_bytes
 
 
-def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float) -> None:
-    """Run a grid. inp, w, bias, out are flat; bias (filters,); results below `lowest` become `lowest`."""
+def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None) -> None:
+    """Run a grid. inp, w, bias, out are flat; bias (filters,).
+
+    lowest: results below it become it. gate: like `out`; where it is at most `lowest` the result is 0 instead.
+    """
     cut = _cut(grid, inp.itemsize, threads_for(grid.multiply_adds))
     left, right = grid.padding
+    memory = workspace[: cut.packed_bytes + cut.band_bytes].view(inp.dtype)
+    packed = memory[: cut.packed_bytes // inp.itemsize]
+    if packed.size:
+        _pack(w, packed, grid.w_rows, grid.filters, threads_for(packed.size))
     _run(
-        inp, w, bias, out, workspace[: cut.scratch_bytes].view(inp.dtype), cut.threads,
+        inp, packed if packed.size else w, bias, out, out if gate is None else gate, memory[packed.size :], cut.threads,
         grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps.reshape(-1), grid.groups, grid.filters,
-        bool(left or right), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
-        inp.dtype.type(lowest),
+        grid.w_rows if packed.size else 0, bool(left or right), left, left + grid.in_w + right, cut.first_row,
+        cut.band_rows, cut.rows, cut.columns, gate is not None, inp.dtype.type(lowest),
     )  # fmt: skip
+
+
+@cpu_jit(inner=True)
+def _pack_rows(thread, w, packed, rows, filters, threads):
+    """Every `threads`-th row of w (rows, filters) into packed (blocks of filters, rows, filters of a block)."""
+    wide = VECTORS * lanes(w)
+    for row in range(thread, rows, threads):
+        for k in range(0, filters, wide):
+            line = tile_load(tile_shape(1, VECTORS, True), at(w, row * filters + k), 0, filters - k)
+            tile_store(line, at(packed, k * rows + row * wide), 0, wide)
+
+
+@cpu_jit
+def _pack(w, packed, rows, filters, threads):
+    parallel_for(_pack_rows, threads, (w, packed, rows, filters, threads))
 
 
 @cpu_jit(inner=True)
@@ -173,28 +207,31 @@ def _copy_band(inp, image, first, count, in_h, width, scratch, start, left, stri
 
 
 @cpu_jit(inner=True)
-def _tile(shape, x, row_stride, in_c, step, w, filters, taps, first, last, bias, y, out_pixel, columns, lowest):
-    """One tile: pixels x filters, taps first .. last. x, w, taps, bias, y point at its first element."""
+def _tile(
+    shape, x, row_stride, in_c, step, w, w_step, taps, first, last, bias, y, gate, out_pixel, columns, gated, lowest
+):  # fmt: skip
+    """One tile: pixels x filters, taps first .. last. x, w, taps, bias, y, gate point at its first element."""
     sums = tile_row(shape, bias, columns)
     for t in range(first, last):
         a = at(x, taps[4 * t] * row_stride + taps[4 * t + 1] * in_c)
-        b = at(w, taps[4 * t + 2])
-        for c in range(taps[4 * t + 3]):
-            sums = outer_fma(sums, at(a, c), step, at(b, c * filters), columns)
-    tile_store(tile_floor(sums, lowest), y, out_pixel, columns)
+        sums = tile_product(sums, a, step, 1, at(w, taps[4 * t + 2] * w_step), w_step, taps[4 * t + 3], columns)
+    if gated:
+        sums = tile_above(sums, tile_load(shape, gate, out_pixel, columns), lowest)
+    else:
+        sums = tile_floor(sums, lowest)
+    tile_store(sums, y, out_pixel, columns)
 
 
 @cpu_jit(inner=True)
 def _block(
-    shape, x, h0, in_h, row_stride, in_c, step_h, step_w, w, filters, taps, tap_count, bias,
-    y, out_row, out_pixel, height, width, columns, lowest,
+    shape, x, h0, in_h, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
+    y, gate, out_row, out_pixel, height, width, columns, gated, lowest,
 ):  # fmt: skip
     """height x width pixels of one block of filters; x points at input row h0."""
-    half = fewer_rows(shape, 2)
-    single = fewer_rows(shape, 12)
+    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
     step = step_w * in_c
     for row in range(height):
-        a, o = at(x, row * step_h * row_stride), at(y, row * out_row)
+        a = at(x, row * step_h * row_stride)
         h = h0 + row * step_h
         first, last = 0, tap_count
         while first < last and h + taps[4 * first] < 0:
@@ -203,37 +240,41 @@ def _block(
             last -= 1
         q = 0
         while width - q >= tile_rows(shape):
+            o = row * out_row + q * out_pixel
             _tile(
-                shape, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
-                at(o, q * out_pixel), out_pixel, columns, lowest,
+                shape, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += tile_rows(shape)
         while q < width and width >= tile_rows(half):
             q = min(q, width - tile_rows(half))
+            o = row * out_row + q * out_pixel
             _tile(
-                half, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
-                at(o, q * out_pixel), out_pixel, columns, lowest,
+                half, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += tile_rows(half)
         while q < width:
+            o = row * out_row + q * out_pixel
             _tile(
-                single, at(a, q * step), row_stride, in_c, step, w, filters, taps, first, last, bias,
-                at(o, q * out_pixel), out_pixel, columns, lowest,
+                single, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += 1
 
 
 @cpu_jit(inner=True)
 def _thread(
-    thread, inp, w, bias, out, scratch, threads,
+    thread, inp, w, bias, out, gate, scratch, threads,
     images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
     out_image, out_row, out_pixel, out_first, taps, groups, filters,
-    padded, left, pixels_wide, band_h0, band_rows, rows, column_block, lowest,
+    packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
 ):  # fmt: skip
     """Every `threads`-th task: `rows` grid rows of one image, `column_block` pixels of each, all filters."""
     bands = (grid_rows + rows - 1) // rows
     blocks = (columns + column_block - 1) // column_block
-    wide, middle, narrow = WIDE_VECTORS * lanes(w), MIDDLE_VECTORS * lanes(w), NARROW_VECTORS * lanes(w)
+    wide, narrow = VECTORS * lanes(w), lanes(w)
+    w_step = wide if packed_rows > 0 else filters
     tap_count = taps.size // 4
     for task in range(thread, images * bands * blocks, threads):
         image, band, block = task // (bands * blocks), task // blocks % bands, task % blocks
@@ -245,18 +286,8 @@ def _thread(
             start = thread * band_rows * row_stride
             h0 = row0 * step_h + band_h0
             needed = band_rows - (rows - height) * step_h
-            _copy_band(
-                inp,
-                image * in_h * in_w * in_c,
-                h0,
-                needed,
-                in_h,
-                in_w * in_c,
-                scratch,
-                start,
-                left * in_c,
-                row_stride,
-            )
+            image_start = image * in_h * in_w * in_c
+            _copy_band(inp, image_start, h0, needed, in_h, in_w * in_c, scratch, start, left * in_c, row_stride)
             origin = start + left * in_c - band_h0 * row_stride
         else:
             source, row_stride = inp, in_w * in_c
@@ -266,42 +297,39 @@ def _thread(
             k = group * (filters // groups)
             end = k + filters // groups
             while end - k >= wide:
+                place = k * packed_rows if packed_rows > 0 else k
                 _block(
-                    tile_shape(WIDE_ROWS, WIDE_VECTORS, False), at(source, first), row0 * step_h, in_h,
-                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
-                    at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
+                    tile_shape(ROWS, VECTORS, False), at(source, first), row0 * step_h, in_h,
+                    row_stride, in_c, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count, at(bias, k),
+                    at(out, target + k), at(gate, target + k), out_row, out_pixel, height, width, 0, gated, lowest,
                 )  # fmt: skip
                 k += wide
-            while end - k >= middle:
-                _block(
-                    tile_shape(MIDDLE_ROWS, MIDDLE_VECTORS, False), at(source, first), row0 * step_h, in_h,
-                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
-                    at(out, target + k), out_row, out_pixel, height, width, 0, lowest,
-                )  # fmt: skip
-                k += middle
+            start_k = k
             while k < end:
+                place = start_k * packed_rows + k - start_k if packed_rows > 0 else k
                 _block(
-                    tile_shape(NARROW_ROWS, NARROW_VECTORS, True), at(source, first), row0 * step_h, in_h,
-                    row_stride, in_c, step_h, step_w, at(w, k), filters, at(taps, 0), tap_count, at(bias, k),
-                    at(out, target + k), out_row, out_pixel, height, width, end - k, lowest,
+                    tile_shape(ROWS, 1, True), at(source, first), row0 * step_h, in_h,
+                    row_stride, in_c, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count, at(bias, k),
+                    at(out, target + k), at(gate, target + k), out_row, out_pixel, height, width, end - k, gated,
+                    lowest,
                 )  # fmt: skip
                 k += narrow
 
 
 @cpu_jit
 def _run(
-    inp, w, bias, out, scratch, threads,
+    inp, w, bias, out, gate, scratch, threads,
     images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
     out_image, out_row, out_pixel, out_first, taps, groups, filters,
-    padded, left, pixels_wide, band_h0, band_rows, rows, column_block, lowest,
+    packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
-            inp, w, bias, out, scratch, threads,
+            inp, w, bias, out, gate, scratch, threads,
             images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
             out_image, out_row, out_pixel, out_first, taps, groups, filters,
-            padded, left, pixels_wide, band_h0, band_rows, rows, column_block, lowest,
+            packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
         ),
     )  # fmt: skip

@@ -35,7 +35,7 @@ def tiled(problem):
 
 @cpu_jit(inner=True)
 def clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled):
-    """Zero the input rows of a band of image n, up to where the next band's begin; if `tiled` only what no window has."""
+    """Zero the input rows of a band of image n, up to where the next band's begin; if `tiled` what is in no window."""
     begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
     covered = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top))
     end = covered if band < bands - 1 else H
@@ -92,19 +92,6 @@ def tile_unless_max(typingctx, gradient, value, best):
     return gradient(gradient, value, best), _elementwise(
         lambda b, g, x, y: b.select(_is_max(b, x, y), ir.Constant(g.type, None), g)
     )
-
-
-@intrinsic
-def tile_above(typingctx, tile, value, lowest):
-    """The tile, but 0 where `value` is at most `lowest`: the gradient of a ReLU whose output `value` is, for 0; NaN
-    changes nothing."""
-
-    def codegen(context, builder, signature, args):
-        limit = _splat(builder, args[2], _lanes(tile.dtype))
-        keep = _elementwise(lambda b, g, x: b.select(b.fcmp_ordered("<=", x, limit), ir.Constant(g.type, None), g))
-        return keep(context, builder, signature, args[:2])
-
-    return tile(tile, value, tile.dtype), codegen
 
 
 def _is_max(builder, value, best):

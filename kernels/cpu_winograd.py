@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
 from fastconv.kernels.cpu_simd import (
-    MIDDLE,
+    ROWS,
     VECTOR_BYTES,
-    WIDE,
+    VECTORS,
     at,
     lanes,
     tile_load,
@@ -51,7 +51,6 @@ from fastconv.kernels.cpu_winograd_transforms import (
 POINTS = 36  # products that take the place of a convolution
 STEP = 4  # pixels of the output, in each direction, that a tile covers
 PATCH = 6  # pixels of the input that it reads
-ROWS, VECTORS = WIDE if VECTOR_BYTES == 32 else MIDDLE  # of the register tile: tiles x vectors of filters
 LINE = 16  # elements, of float32 a cache line
 
 _BLOCK_BYTES = 1 << 19  # of what lies between the stages, for one thread: half of a typical level-2 cache

@@ -19,8 +19,8 @@ Arrays = dict[str, np.ndarray]  # by name; what is left out is passed as None
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What a kernel may do besides: `run` takes argument(problem, rng) by its name, and the output becomes apply(output,
-    argument, inputs)."""
+    """What a kernel may do besides: `run` takes argument(problem, rng) by its name, and the output becomes
+    apply(output, argument, inputs)."""
 
     argument: Callable[[Any, np.random.Generator], Any]
     apply: Callable[[np.ndarray, Any, Arrays], np.ndarray]

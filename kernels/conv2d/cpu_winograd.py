@@ -14,8 +14,8 @@ import numpy as np
 from fastconv.kernels import cpu_winograd as winograd
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import at, lanes
-from fastconv.kernels.cpu_winograd import POINTS, ROWS, VECTORS
+from fastconv.kernels.cpu_simd import ROWS, VECTORS, at, lanes
+from fastconv.kernels.cpu_winograd import POINTS
 from fastconv.kernels.cpu_winograd_transforms import INPUT_PATCH, OUTPUT_PATCH, transform
 from fastconv.kernels.registry import kernel
 

@@ -27,7 +27,7 @@ def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
     if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
         pixels = p.N * p.P * p.Q  # a matrix product: all pixels are one row
         tap = np.array([(0, 0, 0, filters)], np.int64)
-        return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, p.groups, p.C),)
+        return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, filters, p.groups, p.C),)
     grids = []
     for row in range(min(p.stride_h, p.H)):
         for column in range(min(p.stride_w, p.W)):
@@ -40,14 +40,14 @@ def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
                     before, rest_w = divmod(column + p.pad_left - s * p.dilation_w, p.stride_w)
                     if rest_h == rest_w == 0:
                         # transposed_filter reverses the taps, so that neighbours in gy are neighbours in it
-                        offset = ((p.R - 1 - r) * p.S + p.S - 1 - s) * filters * p.C
-                        taps.append((above, before, offset, filters))
-            table = cpu_taps.merge(taps, filters, p.C) if p.groups == 1 else np.array(taps, np.int64).reshape(-1, 4)
+                        w_row = ((p.R - 1 - r) * p.S + p.S - 1 - s) * filters
+                        taps.append((above, before, w_row, filters))
+            table = cpu_taps.merge(taps, filters) if p.groups == 1 else np.array(taps, np.int64).reshape(-1, 4)
             grids.append(
                 cpu_taps.Grid(
                     p.N, p.P, p.Q, p.K, -(-(p.H - row) // p.stride_h), -(-(p.W - column) // p.stride_w), 1, 1,
                     p.H * p.W * p.C, p.stride_h * p.W * p.C, p.stride_w * p.C, (row * p.W + column) * p.C,
-                    table, p.groups, p.C,
+                    table, p.R * p.S * filters, p.groups, p.C,
                 )
             )  # fmt: skip
     return tuple(grids)
@@ -63,13 +63,14 @@ def _filter_bytes(problem: Conv2DProblem) -> int:
     return -(-size // 64) * 64
 
 
-@kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes)
-def cpu_direct(problem, gy, w, gx, workspace):
+@kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes, fuses=("relu",))
+def cpu_direct(problem, gy, w, gx, workspace, relu=None):
     p = problem
     filters = p.K // p.groups
     turned = workspace[: p.R * p.S * filters * p.C * p.itemsize].view(w.dtype)
     transposed_filter(p, w, turned)
     no_bias = np.zeros(p.C, gx.dtype)
     rest = workspace[_filter_bytes(p) :]
+    lowest, gate = (-np.inf, None) if relu is None else (0, relu.reshape(-1))
     for grid in _grids(p):
-        cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, -np.inf)
+        cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, lowest, gate)

@@ -14,9 +14,9 @@ import numpy as np
 from fastconv.kernels import cpu_winograd as winograd
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import at, lanes
+from fastconv.kernels.cpu_simd import VECTORS, at, lanes
 from fastconv.kernels.cpu_transpose import transposed_filter
-from fastconv.kernels.cpu_winograd import POINTS, VECTORS
+from fastconv.kernels.cpu_winograd import POINTS
 from fastconv.kernels.cpu_winograd_transforms import GRADIENT_PATCH, INPUT_GRADIENT_PATCH, transform
 from fastconv.kernels.registry import kernel
 

@@ -15,8 +15,8 @@ from fastconv.kernels import cpu_winograd as winograd
 from fastconv.kernels.cpu_chunks import add_chunks
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import at, lanes
-from fastconv.kernels.cpu_winograd import PATCH, POINTS, VECTORS
+from fastconv.kernels.cpu_simd import VECTORS, at, lanes
+from fastconv.kernels.cpu_winograd import PATCH, POINTS
 from fastconv.kernels.cpu_winograd_transforms import (
     FILTER_GRADIENT_PATCH,
     GRADIENT_PATCH,

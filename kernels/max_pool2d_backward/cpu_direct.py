@@ -13,12 +13,11 @@ from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for
-from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
+from fastconv.kernels.cpu_simd import at, lanes, tile_above, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import (
     bands,
     clear_band,
     inside,
-    tile_above,
     tile_add,
     tile_max,
     tile_unless_max,
