@@ -16,6 +16,24 @@ from typing import Any
 
 import numba
 from numba.core import config
+from numba.core.compiler import Compiler
+
+
+class _WithoutMachineCode(Compiler):
+    """Stops at LLVM's intermediate code: a caller takes that, and Numba would make machine code that nobody runs."""
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        flags = flags.copy()
+        flags.no_compile = True
+        library = targetctx.codegen().create_library("part of a kernel")
+        library._optimize_final_module = lambda: None
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+    def _compile_core(self):
+        result = super()._compile_core()
+        name = object().__sizeof__  # Numba files functions under a C function object of their own
+        self.state.targetctx.insert_user_function(name, result.fndesc, [result.library])
+        return result._replace(entry_point=name)
 
 
 @functools.cache
@@ -39,7 +57,9 @@ def cpu_jit(function: Callable[..., Any] | None = None, *, inner: bool = False) 
         return functools.partial(cpu_jit, inner=inner)
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     if inner:
-        return numba.njit(function, **options, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+        return numba.njit(
+            function, **options, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=_WithoutMachineCode
+        )
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())  # read when the function's cache is made, here below
     try:
