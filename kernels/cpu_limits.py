@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import (
     ROWS,
     VECTORS,
@@ -34,7 +32,7 @@ def fma(a, b, out, repeats):
         a, b, out: of the shapes that `fma_shapes` gives, of one dtype.
         repeats: times that each thread goes through b.
     """
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _fma(a.reshape(-1), b.reshape(-1), out.reshape(-1), out.shape[0], repeats)
 
 
@@ -70,7 +68,7 @@ def _fma(a, b, out, threads, repeats):
 
 def copy(source, target, threads, repeats):
     """Copy `source` (elements,) to `target`, `repeats` times, each of `threads` threads its own part of it."""
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _copy(source, target, threads, repeats)
 
 

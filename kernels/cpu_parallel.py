@@ -8,6 +8,10 @@ here a task is a few instructions that unpack the arguments and call the worker.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
+import numba.np.ufunc.parallel
 from llvmlite import ir
 from numba import get_num_threads, types
 from numba.core import cgutils
@@ -20,9 +24,22 @@ _WORD = ir.IntType(cgutils.intp_t.width)
 _BYTES = ir.IntType(8).as_pointer()
 
 
+@functools.cache
+def _count() -> Callable[[], int]:
+    """Numba's `get_num_threads` without the lock that it takes each time; starts the threads, as code compiled earlier
+    does not."""
+    get_num_threads()
+    return getattr(numba.np.ufunc.parallel, "_get_num_threads", get_num_threads)
+
+
+def thread_count() -> int:
+    """Numba's threads that this Python thread may use."""
+    return _count()()
+
+
 def threads_for(operations: int) -> int:
     """How many threads so many multiply-adds, or moved elements, are worth: at most Numba's, at least one."""
-    return max(1, min(get_num_threads(), operations // max(1, OPERATIONS_PER_THREAD)))
+    return max(1, min(_count()(), operations // max(1, OPERATIONS_PER_THREAD)))
 
 
 @intrinsic

@@ -5,6 +5,7 @@ Letters: input (N, H, W, C), filter (R, S, C/groups, K), output (N, P, Q, K). A 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -94,12 +95,16 @@ class _Window2D:
                 f"({self.P}, {self.Q})."
             )
 
-    @property
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
+
+    @functools.cached_property
     def P(self) -> int:
         """Rows of the output."""
         return (self.H + self.pad_top + self.pad_bottom - (self.R - 1) * self.dilation_h - 1) // self.stride_h + 1
 
-    @property
+    @functools.cached_property
     def Q(self) -> int:
         """Columns of the output."""
         return (self.W + self.pad_left + self.pad_right - (self.S - 1) * self.dilation_w - 1) // self.stride_w + 1
@@ -109,7 +114,7 @@ class _Window2D:
         """Bytes of one element."""
         return _ITEMSIZE[self.dtype]
 
-    @property
+    @functools.cached_property
     def x_shape(self) -> tuple[int, int, int, int]:
         return self.N, self.H, self.W, self.C
 
@@ -122,7 +127,7 @@ class _Window2D:
         }
         return len(rows & set(range(self.H))) * len(columns & set(range(self.W)))
 
-    @property
+    @functools.cached_property
     def flops(self) -> int:
         raise NotImplementedError
 
@@ -240,15 +245,18 @@ class Conv2DProblem(_Window2D):
         sides = resolve_padding(padding, (H, W), (R, S), stride, dilation)
         return cls(N, H, W, C, R, S, *stride, *dilation, *sides, str(dtype), K, C // group_channels)
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash  # a step looks problems up many times
+
+    @functools.cached_property
     def w_shape(self) -> tuple[int, int, int, int]:
         return self.R, self.S, self.C // self.groups, self.K
 
-    @property
+    @functools.cached_property
     def y_shape(self) -> tuple[int, int, int, int]:
         return self.N, self.P, self.Q, self.K
 
-    @property
+    @functools.cached_property
     def flops(self) -> int:
         """Two for each multiply-add, padding counted as data."""
         return 2 * self.N * self.P * self.Q * self.K * self.R * self.S * (self.C // self.groups)
@@ -285,11 +293,14 @@ class Pool2DProblem(_Window2D):
         if max(self.pad_top, self.pad_bottom) >= self.R or max(self.pad_left, self.pad_right) >= self.S:
             raise ValueError(f"padding of a window's size or more would pool nothing but padding: {self}.")
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
     def y_shape(self) -> tuple[int, int, int, int]:
         return self.N, self.P, self.Q, self.C
 
-    @property
+    @functools.cached_property
     def flops(self) -> int:
         """One comparison or addition for each element of a window."""
         return self.N * self.P * self.Q * self.C * self.R * self.S

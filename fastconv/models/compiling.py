@@ -121,6 +121,7 @@ class Compiled(LayerStack):
         return self._plan
 
     def _structure_changed(self) -> None:
+        super()._structure_changed()
         self._plan = None
 
 

@@ -23,6 +23,7 @@ class LayerStack:
         self._input: InputLayer | None = None
         self._layers: list[Layer] = []
         self._trainable = bool(trainable)
+        self._accepted: set[tuple[int, ...]] = set()  # shapes of inputs that every layer takes
         for layer in layers or ():
             self.add(layer)
 
@@ -186,9 +187,12 @@ class LayerStack:
         Raises:
             ValueError: the model has no layers, or a layer cannot take what it would get.
         """
+        if x.shape in self._accepted:
+            return
         if self._input is None or not self._layers:
             self.build((None, *x.shape[1:]))
         self.compute_output_shape(self.adapt(x).shape)
+        self._accepted.add(x.shape)
 
     # Weights.
 
@@ -243,6 +247,7 @@ class LayerStack:
 
     def _structure_changed(self) -> None:
         """Called when there are other layers or weights than before."""
+        self._accepted.clear()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -27,11 +27,18 @@ def kernel_for(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel
     return kernels.choose(op, problem, algorithm)
 
 
+@functools.lru_cache(maxsize=4096)
+def _workspace_bytes(op: str, problem: Any, algorithm: str, threads: int) -> int:
+    return kernel_for(op, problem, algorithm).workspace_bytes(problem)
+
+
 def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", **epilogue: Any) -> None:
     """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder
     states."""
+    from fastconv.kernels.cpu_parallel import thread_count  # imports Numba: not before it is needed
+
     kernel = kernel_for(op, problem, algorithm)
-    scratch = workspace(kernel.workspace_bytes(problem))
+    scratch = workspace(_workspace_bytes(op, problem, algorithm, thread_count()))
     if _observer is None:
         kernel(problem, *arrays, workspace=scratch, **epilogue)
     else:

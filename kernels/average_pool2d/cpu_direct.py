@@ -7,10 +7,8 @@ Limited by bytes: x is read once where windows do not overlap.
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store, tile_zero
 from fastconv.kernels.cpu_windows import inside, tile_add, tile_divide
 from fastconv.kernels.registry import kernel
@@ -19,7 +17,7 @@ from fastconv.kernels.registry import kernel
 @kernel(limited_by="bytes: reading x")
 def cpu_direct(problem, x, y, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(
         x.reshape(-1), y.reshape(-1), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,

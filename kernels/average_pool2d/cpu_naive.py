@@ -7,17 +7,15 @@ a vector.
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.registry import kernel
 
 
 @kernel(limited_by="instructions: one element at a time")
 def cpu_naive(problem, x, y, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(x, y, p.R, p.S, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left)
 
 

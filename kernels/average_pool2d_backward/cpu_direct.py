@@ -8,10 +8,8 @@ do not overlap.
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import bands, clear_band, inside, tile_add, tile_divide, tiled
 from fastconv.kernels.registry import kernel
@@ -20,7 +18,7 @@ from fastconv.kernels.registry import kernel
 @kernel(limited_by="bytes: writing gx")
 def cpu_direct(problem, gy, gx, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(
         gy.reshape(-1), gx.reshape(-1), bands(p), tiled(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,

@@ -7,17 +7,16 @@ w where they lie. Limited by latency: one addition waits for the other, and w is
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.registry import kernel
 
 
 @kernel(limited_by="latency: one addition after the other")
 def cpu_naive(problem, x, w, bias, y, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     bias = np.zeros(p.K, y.dtype) if bias is None else bias
     _run(x, w, bias, y, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left, p.groups)
 

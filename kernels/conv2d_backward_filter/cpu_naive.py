@@ -7,17 +7,15 @@ of x with a stride of C.
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.registry import kernel
 
 
 @kernel(limited_by="bytes: gy is read once for each of R*S*C/groups rows")
 def cpu_naive(problem, x, gy, gw, gb, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(x, gy, gw, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left, p.groups)
     if gb is not None:
         _sum_pixels(gy, gb)

@@ -6,17 +6,15 @@ the border. Limited by those tests: they keep the compiler from copying in vecto
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.registry import kernel
 
 
 @kernel(limited_by="instructions: a border test for each element")
 def cpu_naive(problem, x, col, workspace):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(x, col, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left)
 
 

@@ -9,10 +9,9 @@ whose windows lie in input rows of its own. Limited by bytes: x and gy read, gx 
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads
 
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_parallel import parallel_for
+from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import at, lanes, tile_above, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import (
     bands,
@@ -30,7 +29,7 @@ from fastconv.kernels.registry import kernel
 @kernel(limited_by="bytes: reading x, writing gx", fuses=("relu",))
 def cpu_direct(problem, x, gy, gx, workspace, relu=False):
     p = problem
-    get_num_threads()  # starts Numba's threads
+    thread_count()  # starts Numba's threads
     _run(
         x.reshape(-1), gy.reshape(-1), gx.reshape(-1), bands(p), tiled(p), p.N, p.H, p.W, p.C, p.P, p.Q, p.R, p.S,
         p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.pad_top, p.pad_left,
