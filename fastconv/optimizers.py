@@ -41,18 +41,12 @@ class SGD(Optimizer):
         return [("momentum",)] if self.momentum else []
 
     def update_step(self, gradient, value, learning_rate, slots, scratch):
-        np.multiply(gradient, learning_rate, out=scratch)
         if not self.momentum:
-            value -= scratch
+            value -= np.multiply(gradient, learning_rate, out=scratch)
             return
-        velocity = slots["momentum"]
-        velocity *= self.momentum
-        velocity -= scratch
-        if self.nesterov:
-            value -= scratch
-            value += np.multiply(velocity, self.momentum, out=scratch)
-        else:
-            value += velocity
+        from fastconv.kernels import cpu_updates
+
+        cpu_updates.sgd(value, gradient, slots["momentum"], learning_rate, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -136,23 +130,20 @@ class Adam(Optimizer):
         return [("momentum", "velocity"), *([("velocity_hat",)] if self.amsgrad else [])]
 
     def update_step(self, gradient, value, learning_rate, slots, scratch):
-        mean, mean_square = slots["momentum"], slots["velocity"]
+        from fastconv.kernels import cpu_updates
+
         step = self.iterations + 1
-        rate = learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        np.subtract(gradient, mean, out=scratch)
-        scratch *= 1 - self.beta_1
-        mean += scratch
-        np.multiply(gradient, gradient, out=scratch)
-        scratch -= mean_square
-        scratch *= 1 - self.beta_2
-        mean_square += scratch
-        if self.amsgrad:
-            mean_square = np.maximum(slots["velocity_hat"], mean_square, out=slots["velocity_hat"])
-        np.sqrt(mean_square, out=scratch)
-        scratch += self.epsilon
-        np.divide(mean, scratch, out=scratch)
-        scratch *= rate
-        value -= scratch
+        cpu_updates.adam(
+            value,
+            gradient,
+            slots["momentum"],
+            slots["velocity"],
+            slots.get("velocity_hat"),
+            learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step),
+            1 - self.beta_1,
+            1 - self.beta_2,
+            self.epsilon,
+        )
 
 
 class AdamW(Adam):

@@ -27,7 +27,8 @@ from fastconv.kernels.cpu_winograd_transforms import (
 from fastconv.kernels.registry import kernel
 
 _LEAST_BLOCK = 56  # tiles: fewer would read and write the sums, which may lie in memory, too often
-_TASKS = 8  # chunks of tiles times groups of filters: work for as many threads
+_TASKS = 8  # chunks of tiles times groups of filters, at most: work for as many threads
+_CHUNK_WORK = 1 << 23  # multiply-adds that are worth a chunk: each has its sums to transform and to add
 _BLOCK_BYTES = 1 << 20  # of a block's points: a typical level-2 cache
 
 
@@ -65,7 +66,10 @@ def _plan(problem):
     group = min(columns, 2 * wide)
     pitch = winograd.pitch_of(p.C, p.itemsize)
     block = max(_LEAST_BLOCK, _BLOCK_BYTES // (POINTS * (pitch + group) * p.itemsize))
-    chunks = max(1, min(-(-tiles // block), -(-_TASKS // -(-columns // group))))
+    groups = -(-columns // group)
+    work = tiles * POINTS * p.C * columns // _CHUNK_WORK
+    tasks = min(_TASKS, max(2, 1 << work.bit_length() - 1)) if work else 2
+    chunks = max(1, min(tiles, -(-tasks // groups)))
     block = min(block, max(1, -(-tiles // chunks)))
     line = winograd.LINE
     rows = winograd.up(p.C, winograd.ROWS)
