@@ -21,6 +21,8 @@ class Activation(Layer):
         options: as for `Layer`.
     """
 
+    by_sample = True
+
     def __init__(self, activation: Any, **options: Any) -> None:
         self.activation = activations.get(activation)
         super().__init__(**options)

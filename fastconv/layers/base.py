@@ -50,6 +50,8 @@ class Layer:
 
     # The name of the activation that makes the output, if a loss may be combined with it.
     output_activation: str | None = None
+    # Whether what becomes of a sample depends on it alone: then a batch may go through `predict` in slices.
+    by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
     input_rank: int | None = None  # dimensions of the input with the batch; None for any

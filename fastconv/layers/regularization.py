@@ -28,6 +28,8 @@ class Dropout(Layer):
         ValueError: `rate` is out of range.
     """
 
+    by_sample = True
+
     def __init__(
         self,
         rate: float,

@@ -22,6 +22,8 @@ class Flatten(Layer):
         options: as for `Layer`.
     """
 
+    by_sample = True
+
     def __init__(self, data_format: str | None = None, **options: Any) -> None:
         self.data_format = resolve_data_format(data_format)
         super().__init__(**options)

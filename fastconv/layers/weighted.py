@@ -31,6 +31,7 @@ class KernelLayer(Layer):
         options: as for `Layer`.
     """
 
+    by_sample = True
     takes_input_relu = True
     kernel: Variable
     bias: Variable | None = None

@@ -16,6 +16,7 @@ class WindowLayer(Layer):
     A subclass defines `make_problem`.
     """
 
+    by_sample = True
     input_rank = 4
     data_format: str
     window: tuple[int, ...]  # rows and columns that a window spans

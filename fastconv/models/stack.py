@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,11 @@ from fastconv.layers import InputLayer, Layer
 from fastconv.layers.base import Shape, as_shape, assign_all, dtype_name
 from fastconv.layers.naming import automatic_name
 from fastconv.models.plan import BackwardPlan
+from fastconv.ops.dispatch import fixed_filters
 from fastconv.variable import Variable
+
+_SLICE_BYTES = 1 << 23  # of the largest activation of a slice: a share of a typical level-3 cache
+_LEAST_SLICE = 16  # samples: with fewer the layers' overhead would show
 
 
 class LayerStack:
@@ -24,6 +29,7 @@ class LayerStack:
         self._layers: list[Layer] = []
         self._trainable = bool(trainable)
         self._accepted: set[tuple[int, ...]] = set()  # shapes of inputs that every layer takes
+        self._slices: dict[tuple[int, ...], int] = {}
         for layer in layers or ():
             self.add(layer)
 
@@ -149,10 +155,39 @@ class LayerStack:
         return self.forward(self.adapt(x).astype(self.dtype, copy=False), bool(training), FRESH)
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
-        """The output for a batch of the model's dtype, as `Layer.forward`."""
-        for layer in self._layers:
-            x = layer.forward(x, training, buffers)
-        return x
+        """The output for a batch of the model's dtype, as `Layer.forward`.
+
+        Without training, a batch whose activations would not stay in the cache goes through in slices.
+        """
+        rows = len(x) if training else self._slice_rows(x.shape)
+        if rows >= len(x):
+            for layer in self._layers:
+                x = layer.forward(x, training, buffers)
+            return x
+        output: np.ndarray | None = None
+        with fixed_filters():
+            for start in range(0, len(x), rows):
+                part = x[start : start + rows]
+                for layer in self._layers:
+                    part = layer.forward(part, False, buffers)
+                if output is None:
+                    output = buffers.empty(self, "output", (len(x), *part.shape[1:]), part.dtype)
+                output[start : start + len(part)] = part
+        return output  # type: ignore[return-value]
+
+    def _slice_rows(self, shape: tuple[int, ...]) -> int:
+        """Samples of a batch of that shape that go through the layers together."""
+        rows = self._slices.get(shape)
+        if rows is None:
+            largest, size = 1, shape
+            for layer in self._layers:
+                size = layer.compute_output_shape(size)  # type: ignore[assignment]
+                largest = max(largest, math.prod(size[1:]) * np.dtype(self.dtype).itemsize)
+            fitting = _SLICE_BYTES // largest
+            sliced = fitting >= _LEAST_SLICE and all(layer.by_sample for layer in self._layers)
+            slices = -(-shape[0] // fitting) if sliced else 1
+            rows = self._slices[shape] = -(-shape[0] // max(slices, 1))
+        return rows
 
     def backward(self, grad: np.ndarray, buffers: Buffers = FRESH, *, through_activation: bool = True) -> np.ndarray:
         """The input's gradient from that of the last `forward`'s output; fills all weights' gradients.
@@ -248,6 +283,7 @@ class LayerStack:
     def _structure_changed(self) -> None:
         """Called when there are other layers or weights than before."""
         self._accepted.clear()
+        self._slices.clear()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

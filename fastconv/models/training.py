@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.buffers import FRESH, ReusedBuffers
+from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
@@ -24,6 +24,7 @@ from fastconv.models.data import (
 )
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.progress import ProgressBar, resolve_verbose
+from fastconv.ops.dispatch import fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
 _quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
@@ -157,7 +158,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, _quiet():
+        with run, _quiet(), fixed_filters():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -184,7 +185,7 @@ class Trainer(Compiled):
             sizes: Any = self.compute_output_shape(first.shape)[1:]
             result = np.empty((count, *sizes), self.dtype)
         done = 0
-        with run, _quiet():
+        with run, _quiet(), fixed_filters():
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
@@ -234,7 +235,7 @@ class Trainer(Compiled):
         batches = self._batches(x, None, None, None)
         self.prepare_input(batches.peek()[0])
         with _quiet():
-            return self.forward(batches.whole()[0], False, FRESH)
+            return self.forward(batches.whole()[0], False, self._buffers).copy()
 
     # One step, one epoch.
 

@@ -14,6 +14,7 @@ from fastconv import kernels
 from fastconv.buffers import aligned_bytes
 
 _scratch = threading.local()
+_kept: dict[tuple[int, str, Any], np.ndarray] | None = None  # what kernels have made of filters
 _observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None] | None = None
 
 
@@ -39,10 +40,34 @@ def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "aut
 
     kernel = kernel_for(op, problem, algorithm)
     scratch = workspace(_workspace_bytes(op, problem, algorithm, thread_count()))
+    if _kept is not None and kernel.prepare is not None:
+        epilogue["prepared"] = _prepared(kernel, problem, arrays[1])
     if _observer is None:
         kernel(problem, *arrays, workspace=scratch, **epilogue)
     else:
         _observer(kernel, problem, lambda: kernel(problem, *arrays, workspace=scratch, **epilogue))
+
+
+def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
+    kept: Any = _kept
+    key = w.ctypes.data, kernel.name, problem.w_shape
+    if key not in kept:
+        size, write = kernel.prepare
+        memory = aligned_bytes(size(problem))
+        write(problem, w, memory)
+        kept[key] = memory
+    return kept[key]
+
+
+@contextlib.contextmanager
+def fixed_filters() -> Iterator[None]:
+    """Within, filters do not change, so what kernels make of them is kept: inference with many batches."""
+    global _kept
+    before, _kept = _kept, {} if _kept is None else _kept
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 @contextlib.contextmanager

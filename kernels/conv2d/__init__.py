@@ -4,7 +4,7 @@
 
 x (N,H,W,C), w (R,S,C/groups,K), bias (K,) or None, y (N,P,Q,K) written; all C-contiguous of the problem's dtype.
 Filters k of group g = k // (K/groups) see the channels g*(C/groups) and following. A kernel that `fuses` "relu" takes
-`relu=True` and writes max(y, 0), NaN kept.
+`relu=True` and writes max(y, 0), NaN kept; one with `prepare` takes `prepared`, what that wrote for the same w.
 """
 
 DEFAULT = {"cpu": ("cpu_winograd", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}

@@ -34,6 +34,17 @@ def _workspace_bytes(problem):
     return (plan.filter_elements + _threads(problem) * plan.block_elements) * problem.itemsize
 
 
+def _filter_bytes(problem):
+    return _plan(problem).filter_elements * problem.itemsize
+
+
+def _transform_filters(problem, w, memory):
+    p, plan = problem, _plan(problem)
+    filters = memory[: _filter_bytes(p)].view(w.dtype)
+    threads = threads_for(plan.filter_elements)
+    winograd.transform_filter(w.reshape(-1), p.C * p.K, filters, plan.filter_step, p.C, p.K, plan.columns, threads)
+
+
 @kernel(
     limited_by="FLOPs: 36 multiply-adds for each 4x4 tile, channel and filter",
     unsupported=winograd.unsupported,
@@ -41,15 +52,16 @@ def _workspace_bytes(problem):
     exact=False,
     workspace_bytes=_workspace_bytes,
     fuses=("relu",),
+    prepare=(_filter_bytes, _transform_filters),
 )
-def cpu_winograd(problem, x, w, bias, y, workspace, relu=False):
+def cpu_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
     p, plan, threads = problem, _plan(problem), _threads(problem)
     bias = np.zeros(p.K, y.dtype) if bias is None else bias
-    memory = workspace[: _workspace_bytes(p)].view(x.dtype)
-    filters, scratch = memory[: plan.filter_elements], memory[plan.filter_elements :]
-    winograd.transform_filter(
-        w.reshape(-1), p.C * p.K, filters, plan.filter_step, p.C, p.K, plan.columns, threads_for(plan.filter_elements)
-    )
+    memory = workspace[: _workspace_bytes(p)]
+    if prepared is None:
+        _transform_filters(p, w, memory)
+    filters = (memory if prepared is None else prepared)[: _filter_bytes(p)].view(x.dtype)
+    scratch = memory[_filter_bytes(p) :].view(x.dtype)
     _run(
         x.reshape(-1), filters, bias, y.reshape(-1), scratch, threads, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top,
         p.pad_left, plan.tiles, plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step,
