@@ -270,13 +270,17 @@ def _thread(
     out_image, out_row, out_pixel, out_first, taps, groups, filters,
     packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
 ):  # fmt: skip
-    """Every `threads`-th task: `rows` grid rows of one image, `column_block` pixels of each, all filters."""
+    """A share of the tasks: `rows` grid rows of one image, `column_block` pixels of each, all filters.
+
+    Neighbours go to one thread: what it writes here, it reads in the next layer.
+    """
     bands = (grid_rows + rows - 1) // rows
     blocks = (columns + column_block - 1) // column_block
     wide, narrow = VECTORS * lanes(w), lanes(w)
     w_step = wide if packed_rows > 0 else filters
     tap_count = taps.size // 4
-    for task in range(thread, images * bands * blocks, threads):
+    tasks = images * bands * blocks
+    for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
         image, band, block = task // (bands * blocks), task // blocks % bands, task % blocks
         row0, column0 = band * rows, block * column_block
         height, width = min(rows, grid_rows - row0), min(column_block, columns - column0)

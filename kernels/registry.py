@@ -39,6 +39,7 @@ class Kernel:
         workspace_bytes: problem -> size of the scratch memory it needs.
         fuses: epilogues it can apply while it writes its output; each is a keyword argument of `run`.
         pays: problem -> whether it is worth taking where it is the default, as measured.
+        in_place: problem -> whether its last output may be its first input, which it overwrites.
         prepare: None, or (bytes, write): problem -> the size of what it makes of its filters before anything else, and
             write(problem, w, memory). `run` takes that memory as `prepared`, where the filters are used again.
         exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
@@ -56,6 +57,7 @@ class Kernel:
     pays: Callable[[Any], bool]
     exact: bool
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None
+    in_place: Callable[[Any], bool]
 
     def __call__(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> None:
         with _one_at_a_time:
@@ -71,6 +73,7 @@ def kernel(
     pays: Callable[[Any], bool] = lambda problem: True,
     exact: bool = True,
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None,
+    in_place: Callable[[Any], bool] = lambda problem: False,
     op: str | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register the decorated function as the variant that its file's name says.
@@ -89,7 +92,7 @@ def kernel(
         if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
         _kernels[this_op, name] = Kernel(
-            this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses, pays, exact, prepare
+            this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses, pays, exact, prepare, in_place
         )
         return run
 

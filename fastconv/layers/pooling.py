@@ -86,9 +86,13 @@ class Pooling2D(WindowLayer):
         if not need_input_grad:
             return None
         gy = for_kernel(to_last(grad, self.data_format), self._dtype, buffers, self, "grad")
-        gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
         op, arrays = f"{self.op}_backward", self.backward_arrays(images, gy)
-        fuse = through_input_relu and "relu" in kernel_for(op, problem, self._backward_algorithm).fuses
+        kernel = kernel_for(op, problem, self._backward_algorithm)
+        fuse = through_input_relu and "relu" in kernel.fuses
+        if fuse and buffers is not FRESH and kernel.in_place(problem):
+            gx = images  # the layer before has no use for its output any more: half the memory to go through
+        else:
+            gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
         run(op, problem, *arrays, gx, algorithm=self._backward_algorithm, **({"relu": True} if fuse else {}))
         if through_input_relu and not fuse:
             activations.relu.backward(gx, images, None, gx)

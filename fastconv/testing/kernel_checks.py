@@ -28,6 +28,7 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
             as NaN, and NaN fails the checks above), and inputs lie between NaN.
         inputs: they are left as they were.
         repeat: a second run, on one thread, gives the same bits.
+        in place: so does one whose output is its input, where the kernel allows that.
 
     A kernel that is not `exact` need not be so on integers, and may have more NaN than the reference; but in all its
     results together the error must be below 1e-5 (float32) of their Frobenius norm, and each element's below 32 units
@@ -50,6 +51,8 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
             for name, first in outputs.items():
                 if first.tobytes() != again[name].tobytes():
                     run.fail("repeat", difference(name, again[name], first) or f"{name}: NaN or 0 with other bits")
+            if kernel.in_place(problem):
+                run.check_in_place(case, outputs)
         for name in kernel.fuses if case.check in ("integers", "special values") else ():
             epilogue = OPS[kernel.op].epilogues[name]
             argument = epilogue.argument(problem, np.random.default_rng(seed))
@@ -80,6 +83,15 @@ class _Run:
             if guarded.array.tobytes() != case.inputs[name].tobytes():
                 self.fail("inputs", f"the kernel changed its input {name}")
         return {name: guarded.array for name, guarded in outputs.items()}
+
+    def check_in_place(self, case: Case, expected: Arrays) -> None:
+        """The same output in the memory of the first input."""
+        op = OPS[self.kernel.op]
+        inputs = [case.inputs[name].copy() for name in op.inputs]
+        workspace = np.empty(self.kernel.workspace_bytes(self.problem), np.uint8)
+        self.kernel(self.problem, *inputs, inputs[0], workspace=workspace)
+        if inputs[0].tobytes() != expected[op.outputs[0]].tobytes():
+            self.fail("in place", difference(op.outputs[0], inputs[0], expected[op.outputs[0]]) or "other bits")
 
     def compare(self, check: str, case: Case, outputs: Arrays, epilogue: Any = lambda y: y) -> None:
         """Compare with the reference."""

@@ -248,11 +248,12 @@ def _thread(
     packed, patch,
     size, stride_chunk,
 ):  # fmt: skip
-    """Every `threads`-th pair of a chunk and a share of the pieces."""
+    """A share of the pairs of a chunk and a share of the pieces."""
     wide = VECTORS * lanes(x)
     gradients, patches = thread * size, thread * size + packed
     bands = patches + pass_images * pass_rows * Q * patch
-    for task in range(thread, chunks * shares, threads):
+    tasks = chunks * shares
+    for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
         chunk, share = task // shares, task % shares
         base = chunk * stride_chunk
         bias = base + stride_chunk - K

@@ -123,14 +123,15 @@ def _thread(
     thread, x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
     tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
 ):  # fmt: skip
-    """Every `threads`-th pair of a chunk of tiles and a group of filters."""
+    """A share of the pairs of a chunk of tiles and a group of filters."""
     groups, wide = (K + group - 1) // group, VECTORS * lanes(x)
     size = POINTS * (step_x + step_y + step_sums)
     points = at(scratch, thread * size)
     gradients = at(points, POINTS * step_x)
     sums = at(gradients, POINTS * step_y)
     first_gradient = thread * size + POINTS * step_x + (PATCH + 1) * step_y  # of point (1, 1)
-    for task in range(thread, chunks * groups, threads):
+    tasks = chunks * groups
+    for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
         chunk, k = task // groups, task % groups * group
         width = min(group, K - k)
         columns = (width + wide - 1) // wide * wide

@@ -5,7 +5,7 @@
 x (N,H,W,C), gy (N,P,Q,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Of equal maxima the first in row
 order receives the gradient; a window with NaN gives it to its first NaN. Where windows overlap the gradients add up,
 in the row order of the outputs. A kernel that `fuses` "relu" takes `relu=True` where x is the output of a ReLU, and
-applies that one's gradient too: 0 where x <= 0.
+applies that one's gradient too: 0 where x <= 0. One that works `in_place` takes x as gx too.
 """
 
 DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ()}

@@ -26,7 +26,7 @@ from fastconv.kernels.cpu_windows import (
 from fastconv.kernels.registry import kernel
 
 
-@kernel(limited_by="bytes: reading x, writing gx", fuses=("relu",))
+@kernel(limited_by="bytes: reading x, writing gx", fuses=("relu",), in_place=tiled)
 def cpu_direct(problem, x, gy, gx, workspace, relu=False):
     p = problem
     thread_count()  # starts Numba's threads
