@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         testing,
         utils,
     )
+    from fastconv.autotuning import autotune
     from fastconv.constraints import Constraint
     from fastconv.initializers import Initializer
     from fastconv.layers import Input, InputLayer, Layer
@@ -55,6 +56,7 @@ __all__ = [
     "Sequential",
     "Variable",
     "activations",
+    "autotune",
     "backend",
     "callbacks",
     "config",
@@ -86,6 +88,7 @@ _HOMES = {
     "Regularizer": "regularizers",
     "Sequential": "models",
     "Variable": "variable",
+    "autotune": "autotuning",
 }
 
 

@@ -10,6 +10,6 @@ if __name__ != "fastconv.kernels":
     )
 
 from fastconv.kernels.problem import Conv2DProblem, Pool2DProblem
-from fastconv.kernels.registry import Kernel, choose, get, kernel, ops, variants
+from fastconv.kernels.registry import Kernel, choose, defaults, get, kernel, ops, variants
 
-__all__ = ["Conv2DProblem", "Kernel", "Pool2DProblem", "choose", "get", "kernel", "ops", "variants"]
+__all__ = ["Conv2DProblem", "Kernel", "Pool2DProblem", "choose", "defaults", "get", "kernel", "ops", "variants"]

@@ -27,7 +27,7 @@ _kernels: dict[tuple[str, str], Kernel] = {}
 _one_at_a_time = threading.RLock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """One variant of one op.
 
@@ -131,6 +131,15 @@ def variants(op: str, device: str | None = None) -> list[Kernel]:
     return sorted(found, key=lambda k: (order.index(k.name) if k.name in order else len(order), k.name))
 
 
+def defaults(op: str, device: str = "cpu") -> tuple[str, ...]:
+    """The names that `choose` tries, in their order.
+
+    Raises:
+        ValueError: there is no such op.
+    """
+    return tuple(_package(op).DEFAULT[device])
+
+
 def get(op: str, name: str) -> Kernel:
     """The variant of that name.
 
@@ -195,7 +204,7 @@ def choose(
     """
     auto = algorithm == "auto"
     reasons = []
-    for name in _package(op).DEFAULT[device] if auto else (algorithm,):
+    for name in defaults(op, device) if auto else (algorithm,):
         candidate = get(op, name)
         reason = candidate.unsupported(problem)
         if reason is None and auto and not (allowed(candidate) and candidate.pays(problem)):

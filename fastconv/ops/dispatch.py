@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import kernels
+from fastconv import config, kernels
 from fastconv.buffers import aligned_bytes
 
 _scratch = threading.local()
@@ -18,19 +18,38 @@ _kept: dict[tuple[int, str, Any], np.ndarray] | None = None  # what kernels have
 _observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None] | None = None
 
 
-@functools.lru_cache(maxsize=4096)
 def kernel_for(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel:
     """The kernel that `run` uses.
 
     Raises:
         ValueError: no such algorithm, or it does not support the problem.
     """
-    return kernels.choose(op, problem, algorithm)
+    return _kernel_for(op, problem, algorithm, config.winograd())
 
 
 @functools.lru_cache(maxsize=4096)
-def _workspace_bytes(op: str, problem: Any, algorithm: str, threads: int) -> int:
-    return kernel_for(op, problem, algorithm).workspace_bytes(problem)
+def _kernel_for(op: str, problem: Any, algorithm: str, winograd: bool) -> kernels.Kernel:
+    def allowed(kernel: kernels.Kernel) -> bool:
+        return winograd or "winograd" not in kernel.name
+
+    if algorithm == "auto":
+        from fastconv.autotuning import ranking
+
+        for name in ranking(op, problem):
+            measured = kernels.get(op, name)
+            if allowed(measured):
+                return measured
+    return kernels.choose(op, problem, algorithm, allowed=allowed)
+
+
+def forget_choices() -> None:
+    """Choose kernels anew from now on."""
+    _kernel_for.cache_clear()
+
+
+@functools.lru_cache(maxsize=4096)
+def _workspace_bytes(kernel: kernels.Kernel, problem: Any, threads: int) -> int:
+    return kernel.workspace_bytes(problem)
 
 
 def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", **epilogue: Any) -> None:
@@ -39,7 +58,7 @@ def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "aut
     from fastconv.kernels.cpu_parallel import thread_count  # imports Numba: not before it is needed
 
     kernel = kernel_for(op, problem, algorithm)
-    scratch = workspace(_workspace_bytes(op, problem, algorithm, thread_count()))
+    scratch = workspace(_workspace_bytes(kernel, problem, thread_count()))
     if _kept is not None and kernel.prepare is not None:
         epilogue["prepared"] = _prepared(kernel, problem, arrays[1])
     if _observer is None:

@@ -120,6 +120,11 @@ def float_case(op: str, problem: Any, seed: int = 0) -> Case:
     return _float_case(op, problem, np.random.default_rng(seed))
 
 
+def float_inputs(op: str, problem: Any, seed: int = 0) -> Arrays:
+    """The inputs of that case."""
+    return _floats(op, problem, np.random.default_rng(seed))
+
+
 def _float_case(op: str, problem: Any, rng: np.random.Generator) -> Case:
     floats = _floats(op, problem, rng)
     return Case("floats", floats, reference(op, problem, floats), _rounding(op, problem, floats))
