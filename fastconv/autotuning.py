@@ -1,8 +1,8 @@
 """`autotune`: measure which kernels are fastest on this machine, once, and let "auto" choose them from then on.
 
 What it finds is kept in the user's cache folder, or in $FASTCONV_AUTOTUNE_DIR: a small file for each op and problem, in
-a folder for this processor, its vectors, the number of threads and the kernels' sources, so that a change of any of them
-ends its use. Each file is written beside its place and moved there: processes may tune at the same time.
+a folder for this processor, its vectors, the number of threads and the kernels' sources, so that a change of any of
+them ends its use. Each file is written beside its place and moved there: processes may tune at the same time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from fastconv.ops import dispatch
 
 _CONV_OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_filter")
 _POOL_OPS = ("max_pool2d", "max_pool2d_backward", "average_pool2d", "average_pool2d_backward")
+_REST_S = 0.05  # before each sample: BLAS's threads, which im2col uses, spin for so long after their work
 _SLOW = 4  # times the fastest: a variant that takes so long in its first calls is not timed further
 
 
@@ -151,13 +153,12 @@ def _measure(op: str, problem: Any, seconds: float) -> Choice:
             calls[name]()  # compiles
             first[name] = min(_seconds(calls[name]) for _ in range(2))
     kept = {name: call for name, call in calls.items() if name == default or first[name] < _SLOW * min(first.values())}
-    times = {name: timing.median_s for name, timing in time_in_turn(kept, seconds).items()}
+    timings = time_in_turn(kept, seconds, rest=lambda _: time.sleep(_REST_S))
+    times = {name: timing.median_s for name, timing in timings.items()}
     return Choice(op, problem, dict(sorted(times.items(), key=lambda item: item[1])), default)
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    import time
-
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun

@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config, event
 from numba.core.compiler import Compiler
+from numba.core.event import register, unregister
 
 
 class _WithoutMachineCode(Compiler):
@@ -34,6 +36,21 @@ class _WithoutMachineCode(Compiler):
         name = object().__sizeof__  # Numba files functions under a C function object of their own
         self.state.targetctx.insert_user_function(name, result.fndesc, [result.library])
         return result._replace(entry_point=name)
+
+
+class _Announcement(event.Listener):
+    """Says once, on standard error, that kernels are being compiled: it takes seconds, and only the first time."""
+
+    def on_start(self, event):
+        if event.data["dispatcher"].py_func.__module__.startswith("fastconv.kernels."):
+            unregister("numba:compile", self)
+            print(f"fastconv: compiling kernels, on the first run only; kept in {cache_folder()}", file=sys.stderr)
+
+    def on_end(self, event):
+        pass
+
+
+register("numba:compile", _Announcement())
 
 
 @functools.cache

@@ -17,6 +17,7 @@ PROBLEM = kernels.Conv2DProblem.parse("N=3 H=9 W=8 C=17 K=18 R=3 S=3")
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTCONV_AUTOTUNE_DIR", str(tmp_path / "autotune"))
+    monkeypatch.setattr("fastconv.autotuning._REST_S", 0)
     dispatch.forget_choices()
     yield tmp_path / "autotune"
     dispatch.forget_choices()
@@ -57,8 +58,8 @@ def test_only_inference():
 
 def test_problems():
     pool = kernels.Pool2DProblem.parse("N=1 H=4 W=4 C=2 R=2 S=2 stride=2")
-    choices = fastconv.autotune([pool], seconds=0.01, print_fn=None)
-    assert [choice.op for choice in choices] == list(autotuning._POOL_OPS)
+    work = autotuning._work_of([pool, PROBLEM, pool], 32, True)
+    assert work == [(op, pool) for op in autotuning._POOL_OPS] + [(op, PROBLEM) for op in autotuning._CONV_OPS]
 
 
 def test_auto_takes_what_was_remembered():
