@@ -272,6 +272,27 @@ def tile_above(typingctx, tile, value, lowest):
 
 
 @intrinsic
+def tile_fma(typingctx, tile, a, b):
+    """tile + a * b, element by element."""
+
+    def codegen(context, builder, signature, args):
+        vector = _vector_type(tile.dtype)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
+        )
+        total, first, second = (_rows_of(builder, tile.shape, value) for value in args)
+        rows = [
+            [builder.call(fma, [x, y, z]) for x, y, z in zip(*row, strict=True)]
+            for row in zip(first, second, total, strict=True)
+        ]
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(tile, a, b), codegen
+
+
+@intrinsic
 def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
     """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns].
 

@@ -1,4 +1,4 @@
-"""Winograd's F(4x4, 3x3) for 3x3 filters at stride 1: 36 multiplications for 16 outputs instead of 144.
+"""Winograd's F(4x4, 3x3) for 3x3 filters of stride 1: 36 multiplications for 16 outputs instead of 144.
 
 A 4x4 tile of the output needs a 6x6 patch x of the input. With the constant matrices of cpu_winograd_transforms.py,
 
@@ -10,7 +10,8 @@ products transposed:
     gx = B [ sum over filters of (A gy A^T) * (G w G^T) ] B^T           added up where patches overlap
     gw = G^T [ sum over tiles of (B^T x B) * (A gy A^T) ] G
 
-All three work on the tiles of the forward pass, so a ragged image costs each of them the same.
+All three work on the tiles of the forward pass, so a ragged image costs each of them the same. With a dilation d the
+pixels that are equal modulo d are an image of their own, a phase, for which the filter is a dense one.
 
 A thread takes blocks of tiles through all stages, so that what lies between the stages stays in its level-2 cache:
 `collect` transforms the patches of a block, `multiply` or `accumulate` does the 36 products in register tiles, `spread`
@@ -24,6 +25,7 @@ pixels, and there no more than a direct convolution that leaves the padding out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fastconv.kernels.cpu_jit import cpu_jit
@@ -55,6 +57,7 @@ LINE = 16  # elements, of float32 a cache line
 
 _BLOCK_BYTES = 1 << 19  # of what lies between the stages, for one thread: half of a typical level-2 cache
 _LEAST_BLOCK = 7 * ROWS  # tiles: fewer would read filters that lie in memory too often
+_FILLED = 0.4  # of the tiles' pixels that must be in the image: a direct convolution leaves out what is not
 _GROUP = 4  # register tiles side by side, at most, whose products are kept before they are spread
 
 
@@ -63,21 +66,28 @@ def unsupported(problem):
     p = problem
     if (p.R, p.S) != (3, 3):
         return f"the filter is {p.R}x{p.S}, not 3x3"
-    if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1):
-        return "strides and dilations must be 1"
+    if (p.stride_h, p.stride_w) != (1, 1):
+        return "strides must be 1"
     return None if p.groups == 1 else "groups must be 1"
 
 
-def tiles_of(problem):
-    """Tiles of y in the columns and in the rows of an image."""
-    return -(-problem.P // STEP), -(-problem.Q // STEP)
+def tiling_of(problem):
+    """(tiles in the columns of a phase of an image, tiles in its rows, phases in columns, phases in rows)."""
+    p = problem
+    return -(-p.P // (STEP * p.dilation_h)), -(-p.Q // (STEP * p.dilation_w)), p.dilation_h, p.dilation_w
+
+
+def tile_count(problem):
+    """Tiles of y in all."""
+    return problem.N * math.prod(tiling_of(problem))
 
 
 def pays(problem):
-    """Whether it is faster than direct convolution: with channels enough to fill register tiles, and tiles enough to
-    be worth transforming the filters for."""
-    tiles_h, tiles_w = tiles_of(problem)
-    return min(problem.C, problem.K) >= 16 and problem.N * tiles_h * tiles_w >= 4 * ROWS
+    """Whether it is faster than direct convolution: with channels enough to fill register tiles, tiles enough to be
+    worth transforming the filters for, and not too many pixels of them beyond the image."""
+    p, tiles = problem, tile_count(problem)
+    filled = p.N * p.P * p.Q >= _FILLED * STEP * STEP * tiles
+    return min(p.C, p.K) >= 16 and tiles >= 4 * ROWS and filled
 
 
 def up(number, multiple):
@@ -102,13 +112,12 @@ def pitch_of(channels, itemsize):
 class Plan:
     """How products that sum over the channels are cut: conv2d and conv2d_backward_data.
 
-    tiles_h, tiles_w, tiles: in an image's columns and rows, and in all. depth: channels that are summed over; pitch:
-    elements from tile to tile of their points. columns: channels that are made, in whole register tiles. block: tiles
-    that go through the stages together; group: columns that do.
+    tiling: see `tiling_of`. tiles: in all. depth: channels that are summed over; pitch: elements from tile to tile of
+    their points. columns: channels that are made, in whole register tiles. block: tiles that go through the stages
+    together; group: columns that do.
     """
 
-    tiles_h: int
-    tiles_w: int
+    tiling: tuple[int, int, int, int]
     tiles: int
     depth: int
     pitch: int
@@ -119,15 +128,14 @@ class Plan:
     @classmethod
     def of(cls, problem, depth, made):
         """For products that sum over `depth` channels and make `made`."""
-        tiles_h, tiles_w = tiles_of(problem)
-        tiles = problem.N * tiles_h * tiles_w
+        tiles = tile_count(problem)
         itemsize, wide = problem.itemsize, columns_of(problem.itemsize)
         pitch, columns = pitch_of(depth, itemsize), up(made, wide)
         group = min(columns, _GROUP * wide)
         fitting = _BLOCK_BYTES // (POINTS * (pitch + group) * itemsize) // ROWS * ROWS
         filters_in_cache = POINTS * depth * columns * itemsize <= _BLOCK_BYTES
         block = max(fitting, ROWS if filters_in_cache else _LEAST_BLOCK)
-        return cls(tiles_h, tiles_w, tiles, depth, pitch, columns, min(block, up(max(tiles, 1), ROWS)), group)
+        return cls(tiling_of(problem), tiles, depth, pitch, columns, min(block, up(max(tiles, 1), ROWS)), group)
 
     # From one of the 36 points to the next there is a line more than needed: places a power of two apart share few
     # cache sets, and each transform touches all 36.
@@ -188,43 +196,58 @@ def transform_filter(w, tap, out, step, depth, made, columns, threads):
 
 
 @cpu_jit(inner=True)
-def collect(kind, first, count, source, H, W, C, channels, top, left, tiles_h, tiles_w, out, pitch, step):
+def _patch(tile, H, W, top, left, tiling, size):
+    """(pixel, top, bottom, left, right) of a tile's patch: its first pixel's number, and the rows and columns of it
+    that lie in the image."""
+    tiles_h, tiles_w, dilation_h, dilation_w = tiling
+    w = tile // (tiles_h * tiles_w) % dilation_w + tile % tiles_w * STEP * dilation_w - left
+    phase = tile // (tiles_h * tiles_w * dilation_w)
+    h = phase % dilation_h + tile // tiles_w % tiles_h * STEP * dilation_h - top
+    pixel = (phase // dilation_h * H + h) * W + w
+    if dilation_h == 1 and dilation_w == 1:
+        return pixel, max(0, -h), min(size, H - h), max(0, -w), min(size, W - w)
+    return (
+        pixel,
+        max(0, -(h // dilation_h)),
+        min(size, -((h - H) // dilation_h)),
+        max(0, -(w // dilation_w)),
+        min(size, -((w - W) // dilation_w)),
+    )
+
+
+@cpu_jit(inner=True)
+def collect(
+    kind, first, count, source, H, W, C, channels, top, left, tiling, out, pitch, step
+):  # fmt: skip
     """out[e, t, c] = point e of channel c of the patch of tile first + t, for `count` tiles.
 
     kind: the transform. source: a pointer to the first of `channels` channels of (N, H, W, C);
     the patch of the tile (0, 0) begins at (-top, -left). pitch, step: of out, from tile to tile and point to point.
     """
-    size = image_rows(kind)
     for t in range(count):
-        tile = first + t
-        h, w = tile // tiles_w % tiles_h * STEP - top, tile % tiles_w * STEP - left
-        origin = ((tile // (tiles_h * tiles_w) * H + h) * W + w) * C
+        pixel, low_h, high_h, low_w, high_w = _patch(first + t, H, W, top, left, tiling, image_rows(kind))
         for c in range(0, channels, lanes(source)):
             collect_patch(
-                kind, at(source, origin + c), W * C, C, max(0, -h), min(size, H - h), max(0, -w), min(size, W - w),
+                kind, at(source, pixel * C + c), tiling[2] * W * C, tiling[3] * C, low_h, high_h, low_w, high_w,
                 channels - c, at(out, t * pitch + c), step,
             )  # fmt: skip
 
 
 @cpu_jit(inner=True)
 def spread(
-    kind, first, count, points, pitch, step, H, W, C, channels, top, left, tiles_h, tiles_w,
+    kind, first, count, points, pitch, step, H, W, C, channels, top, left, tiling,
     target, other, other_is_image, lowest,
 ):  # fmt: skip
     """The way back from points[e, t, c] to the patches of `target`; arguments as in `collect`.
 
     other: what the transform takes besides: an image like target if `other_is_image` is 1, an element a channel if 0.
     """
-    size = image_rows(kind)
     for t in range(count):
-        tile = first + t
-        h, w = tile // tiles_w % tiles_h * STEP - top, tile % tiles_w * STEP - left
-        origin = ((tile // (tiles_h * tiles_w) * H + h) * W + w) * C
+        pixel, low_h, high_h, low_w, high_w = _patch(first + t, H, W, top, left, tiling, image_rows(kind))
         for c in range(0, channels, lanes(target)):
             spread_patch(
-                kind, at(points, t * pitch + c), step, at(target, origin + c), W * C, C,
-                max(0, -h), min(size, H - h), max(0, -w), min(size, W - w), channels - c,
-                at(other, other_is_image * origin + c), lowest,
+                kind, at(points, t * pitch + c), step, at(target, pixel * C + c), tiling[2] * W * C, tiling[3] * C,
+                low_h, high_h, low_w, high_w, channels - c, at(other, other_is_image * pixel * C + c), lowest,
             )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from fastconv.kernels.registry import kernel
 
 
 @functools.lru_cache(maxsize=1024)
-def _grid(problem: Conv2DProblem) -> cpu_taps.Grid:
+def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
+    """The pixels of y and the taps that feed them."""
     p = problem
     channels = p.C // p.groups
     taps = [
@@ -44,11 +45,11 @@ def _grid(problem: Conv2DProblem) -> cpu_taps.Grid:
 
 @kernel(
     limited_by="FLOPs: one fused multiply-add a lane and cycle",
-    workspace_bytes=lambda problem: cpu_taps.workspace_bytes(_grid(problem), problem.itemsize),
+    workspace_bytes=lambda problem: cpu_taps.workspace_bytes(grid_of(problem), problem.itemsize),
     fuses=("relu",),
 )
 def cpu_direct(problem, x, w, bias, y, workspace, relu=False):
     bias = np.zeros(problem.K, y.dtype) if bias is None else bias
     cpu_taps.convolve(
-        _grid(problem), x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), workspace, 0.0 if relu else -np.inf
+        grid_of(problem), x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), workspace, 0.0 if relu else -np.inf
     )

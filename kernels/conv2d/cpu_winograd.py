@@ -64,7 +64,7 @@ def cpu_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
     scratch = memory[_filter_bytes(p) :].view(x.dtype)
     _run(
         x.reshape(-1), filters, bias, y.reshape(-1), scratch, threads, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top,
-        p.pad_left, plan.tiles, plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step,
+        p.pad_left, plan.tiles, plan.tiling, plan.block, plan.pitch, plan.point_step, plan.filter_step,
         plan.columns, plan.group, plan.product_step,
         plan.splits(threads, plan.tiles // ROWS, p.itemsize), x.dtype.type(0.0 if relu else -np.inf),
     )  # fmt: skip
@@ -73,7 +73,7 @@ def cpu_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
 @cpu_jit(inner=True)
 def _thread(
     thread, x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
-    tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+    tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     """A share of the tiles and of the filters."""
     share, split, shares = thread // splits, thread % splits, threads // splits
@@ -85,7 +85,7 @@ def _thread(
     for first in range(begin, end, block):
         count = min(block, end - first)
         winograd.collect(
-            transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiles_h, tiles_w,
+            transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiling,
             points, pitch, point_step,
         )  # fmt: skip
         for k in range(first_k, end_k, group):
@@ -96,21 +96,21 @@ def _thread(
             )  # fmt: skip
             winograd.spread(
                 transform(OUTPUT_PATCH), first, count, products, group, product_step,
-                P, Q, K, min(width, K - k), 0, 0, tiles_h, tiles_w, at(y, k), at(bias, k), 0, lowest,
+                P, Q, K, min(width, K - k), 0, 0, tiling, at(y, k), at(bias, k), 0, lowest,
             )  # fmt: skip
 
 
 @cpu_jit
 def _run(
     x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
-    tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+    tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
             x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
-            tiles, tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits,
+            tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits,
             lowest,
         ),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from fastconv.kernels.registry import kernel
 
 
 @functools.lru_cache(maxsize=1024)
-def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
+def grids_of(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
     """One grid a phase: the pixels (row + i * stride_h, column + j * stride_w) of gx."""
     p = problem
     filters = p.K // p.groups  # channels of gy that one channel of gx sees
@@ -54,7 +54,7 @@ def _grids(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
 
 
 def _workspace_bytes(problem: Conv2DProblem) -> int:
-    bands = max(cpu_taps.workspace_bytes(grid, problem.itemsize) for grid in _grids(problem))
+    bands = max(cpu_taps.workspace_bytes(grid, problem.itemsize) for grid in grids_of(problem))
     return _filter_bytes(problem) + bands
 
 
@@ -72,5 +72,5 @@ def cpu_direct(problem, gy, w, gx, workspace, relu=None):
     no_bias = np.zeros(p.C, gx.dtype)
     rest = workspace[_filter_bytes(p) :]
     lowest, gate = (-np.inf, None) if relu is None else (0, relu.reshape(-1))
-    for grid in _grids(p):
+    for grid in grids_of(p):
         cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, lowest, gate)

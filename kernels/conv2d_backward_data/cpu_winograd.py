@@ -56,7 +56,7 @@ def cpu_winograd(problem, gy, w, gx, workspace, relu=None):
     x = flat if relu is None else relu.reshape(-1)
     _run(
         gy.reshape(-1), filters, x, flat, scratch, threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top, p.pad_left,
-        plan.tiles_h, plan.tiles_w, plan.block, plan.pitch, plan.point_step, plan.filter_step, plan.columns, plan.group,
+        plan.tiling, plan.block, plan.pitch, plan.point_step, plan.filter_step, plan.columns, plan.group,
         plan.product_step, plan.splits(threads, p.N, p.itemsize), gx.dtype.type(np.nan if relu is None else 0),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def cpu_winograd(problem, gy, w, gx, workspace, relu=None):
 @cpu_jit(inner=True)
 def _thread(
     thread, gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
-    tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+    tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     """A share of the images and of the channels."""
     share, split, shares, wide = thread // splits, thread % splits, threads // splits, VECTORS * lanes(gy)
@@ -75,11 +75,12 @@ def _thread(
             gx[pixel * C + c] = 0
     points = at(scratch, thread * POINTS * (point_step + product_step))
     products = at(points, POINTS * point_step)
-    end = end_image * tiles_h * tiles_w
-    for first in range(first_image * tiles_h * tiles_w, end, block):
+    tiles = tiling[0] * tiling[1] * tiling[2] * tiling[3]  # of an image
+    end = end_image * tiles
+    for first in range(first_image * tiles, end, block):
         count = min(block, end - first)
         winograd.collect(
-            transform(GRADIENT_PATCH), first, count, at(gy, 0), P, Q, K, K, 0, 0, tiles_h, tiles_w,
+            transform(GRADIENT_PATCH), first, count, at(gy, 0), P, Q, K, K, 0, 0, tiling,
             points, pitch, point_step,
         )  # fmt: skip
         for c in range(first_c, end_c, group):
@@ -90,20 +91,20 @@ def _thread(
             )  # fmt: skip
             winograd.spread(
                 transform(INPUT_GRADIENT_PATCH), first, count, products, group, product_step,
-                H, W, C, min(width, C - c), top, left, tiles_h, tiles_w, at(gx, c), at(x, c), 1, lowest,
+                H, W, C, min(width, C - c), top, left, tiling, at(gx, c), at(x, c), 1, lowest,
             )  # fmt: skip
 
 
 @cpu_jit
 def _run(
     gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
-    tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+    tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
             gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
-            tiles_h, tiles_w, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
+            tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
         ),
     )  # fmt: skip

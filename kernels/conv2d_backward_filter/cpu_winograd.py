@@ -39,8 +39,7 @@ class _Plan:
     pitch_x: elements from tile to tile of the points of x; step_x, step_y, step_sums: from point to point.
     """
 
-    tiles_h: int
-    tiles_w: int
+    tiling: tuple[int, int, int, int]
     tiles: int
     chunks: int
     block: int
@@ -59,8 +58,7 @@ class _Plan:
 @functools.lru_cache(maxsize=1024)
 def _plan(problem):
     p = problem
-    tiles_h, tiles_w = winograd.tiles_of(p)
-    tiles = p.N * tiles_h * tiles_w
+    tiles = winograd.tile_count(p)
     wide = winograd.columns_of(p.itemsize)
     columns = winograd.up(p.K, wide)
     group = min(columns, 2 * wide)
@@ -74,8 +72,7 @@ def _plan(problem):
     line = winograd.LINE
     rows = winograd.up(p.C, winograd.ROWS)
     return _Plan(
-        tiles_h,
-        tiles_w,
+        winograd.tiling_of(p),
         tiles,
         chunks,
         block,
@@ -110,7 +107,7 @@ def cpu_winograd(problem, x, gy, gw, gb, workspace):
     partial = memory[: plan.chunks * (gw.size + p.K)]
     _run(
         x.reshape(-1), gy.reshape(-1), partial, memory[partial.size :], threads, p.H, p.W, p.C, p.P, p.Q, p.K,
-        p.pad_top, p.pad_left, plan.tiles_h, plan.tiles_w, plan.tiles, plan.chunks, plan.block, plan.group,
+        p.pad_top, p.pad_left, plan.tiling, plan.tiles, plan.chunks, plan.block, plan.group,
         plan.pitch_x, plan.step_x, plan.step_y, plan.step_sums, x.dtype.type(0),
     )  # fmt: skip
     flat_gw = gw.reshape(-1)
@@ -121,7 +118,7 @@ def cpu_winograd(problem, x, gy, gw, gb, workspace):
 @cpu_jit(inner=True)
 def _thread(
     thread, x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
-    tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+    tiling, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
 ):  # fmt: skip
     """A share of the pairs of a chunk of tiles and a group of filters."""
     groups, wide = (K + group - 1) // group, VECTORS * lanes(x)
@@ -144,11 +141,11 @@ def _thread(
         for first in range(begin, end, block):
             count = min(block, end - first)
             winograd.collect(
-                transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiles_h, tiles_w,
+                transform(INPUT_PATCH), first, count, at(x, 0), H, W, C, C, top, left, tiling,
                 points, pitch_x, step_x,
             )  # fmt: skip
             winograd.collect(
-                transform(GRADIENT_PATCH), first, count, at(gy, k), P, Q, K, width, 0, 0, tiles_h, tiles_w,
+                transform(GRADIENT_PATCH), first, count, at(gy, k), P, Q, K, width, 0, 0, tiling,
                 gradients, group, step_y,
             )  # fmt: skip
             winograd.accumulate(
@@ -169,13 +166,13 @@ def _thread(
 @cpu_jit
 def _run(
     x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
-    tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+    tiling, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
             x, gy, partial, scratch, threads, H, W, C, P, Q, K, top, left,
-            tiles_h, tiles_w, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
+            tiling, tiles, chunks, block, group, pitch_x, step_x, step_y, step_sums, zero,
         ),
     )  # fmt: skip
