@@ -2,8 +2,8 @@
 
 The same grids of output pixels and taps as in cpu_taps.py serve conv2d and conv2d_backward_data. Nothing is summed over
 channels, so a vector register holds neighbouring channels and every product is one of vectors: a tile is a few pixels
-by one vector of channels, and a tap's filter is loaded once for all of them. Where a tap would reach beyond the left or
-right edge, pixels are done one by one without it. Limited by bytes: each output takes a load for each tap.
+by a few vectors of channels, and a tap's filter is loaded once for all of them. Where a tap would reach beyond the left
+or right edge, pixels are done one by one without it. Limited by bytes: each output takes a load for each tap.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import (
+    VECTORS,
     at,
     lanes,
     tile_above,
@@ -26,7 +27,7 @@ from fastconv.kernels.cpu_simd import (
     tile_store,
 )
 
-PIXELS = 4  # of a tile: with more, what lies in registers between two layers of channels would not be
+PIXELS = 4  # of a tile
 
 
 def unsupported(problem):
@@ -57,7 +58,7 @@ def convolve(grid, inp, w, bias, out, lowest, gate=None):
 
 @cpu_jit(inner=True)
 def _tile(shape, x, step, row_stride, in_c, w, taps, first, last, bias, y, gate, out_pixel, channels, gated, lowest):
-    """Pixels, `step` apart in x, of one vector of channels; all taps first .. last lie in the image."""
+    """Pixels, `step` apart in x, of a block of channels; all taps first .. last lie in the image."""
     sums = tile_row(shape, bias, channels)
     for t in range(first, last):
         a = at(x, taps[4 * t] * row_stride + taps[4 * t + 1] * in_c)
@@ -74,7 +75,7 @@ def _tile(shape, x, step, row_stride, in_c, w, taps, first, last, bias, y, gate,
 @cpu_jit(inner=True)
 def _edge(x, column, in_w, row_stride, in_c, w, taps, first, last, bias, y, gate, channels, gated, lowest):
     """One pixel, whose taps at `column` + tap_w may lie beyond the edge."""
-    shape = tile_shape(1, 1, True)
+    shape = tile_shape(1, VECTORS, True)
     sums = tile_row(shape, bias, channels)
     for t in range(first, last):
         if 0 <= column + taps[4 * t + 1] < in_w:
@@ -109,11 +110,12 @@ def _thread(
         while q < columns:
             x, y = source + q * step, target + q * out_pixel
             pixels = PIXELS if begin <= q and q + PIXELS <= end else 1
-            for c in range(0, in_c, lanes(inp)):
-                if pixels == PIXELS and in_c - c >= lanes(inp):
+            for c in range(0, in_c, VECTORS * lanes(inp)):
+                if pixels == PIXELS and in_c - c >= VECTORS * lanes(inp):
                     _tile(
-                        tile_shape(PIXELS, 1, False), at(inp, x + c), step, row_stride, in_c, at(w, c), at(taps, 0),
-                        first, last, at(bias, c), at(out, y + c), at(gate, y + c), out_pixel, 0, gated, lowest,
+                        tile_shape(PIXELS, VECTORS, False), at(inp, x + c), step, row_stride, in_c, at(w, c),
+                        at(taps, 0), first, last, at(bias, c), at(out, y + c), at(gate, y + c), out_pixel, 0, gated,
+                        lowest,
                     )  # fmt: skip
                 else:
                     for i in range(pixels):

@@ -46,7 +46,7 @@ from fastconv.kernels.cpu_simd import (
 _BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: a part of a typical level-2 cache
 _TASKS_PER_THREAD = 4
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
-_PACKED_PIXELS = 512  # fewer are not worth packing filters for
+_PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +124,10 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
         columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
         columns = -(-columns // ROWS) * ROWS
     bands = threads * band_rows * input_row if left or right else 0
-    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), _packed_bytes(grid, itemsize), bands)
+    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
 
 
-def _packed_bytes(grid: Grid, itemsize: int) -> int:
+def packed_bytes(grid: Grid, itemsize: int) -> int:
     """Of filters in blocks of a register tile's columns, so that a tile reads them one line after the other; 0 where
     they are used as they lie."""
     pixels = grid.images * grid.rows * grid.columns
@@ -158,22 +158,24 @@ def workspace_bytes(grid: Grid, itemsize: int) -> int:
     return cut.packed_bytes + cut.band_bytes
 
 
-def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None) -> None:
+def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None, packed: bool = False) -> None:
     """Run a grid. inp, w, bias, out are flat; bias (filters,).
 
-    lowest: results below it become it. gate: like `out`; where it is at most `lowest` the result is 0 instead.
+    packed: whether w lies in blocks already, and not in rows. lowest: results below it become it. gate: like `out`;
+        where it is at most `lowest` the result is 0 instead.
     """
     cut = _cut(grid, inp.itemsize, threads_for(grid.multiply_adds))
     left, right = grid.padding
     memory = workspace[: cut.packed_bytes + cut.band_bytes].view(inp.dtype)
-    packed = memory[: cut.packed_bytes // inp.itemsize]
-    if packed.size:
-        _pack(w, packed, grid.w_rows, grid.filters, threads_for(packed.size))
+    size = cut.packed_bytes // inp.itemsize
+    if size and not packed:
+        _pack(w, memory[:size], grid.w_rows, grid.filters, threads_for(size))
+        w, packed = memory[:size], True
     _run(
-        inp, packed if packed.size else w, bias, out, out if gate is None else gate, memory[packed.size :], cut.threads,
+        inp, w, bias, out, out if gate is None else gate, memory[size:], cut.threads,
         grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps.reshape(-1), grid.groups, grid.filters,
-        grid.w_rows if packed.size else 0, bool(left or right), left, left + grid.in_w + right, cut.first_row,
+        grid.w_rows if packed else 0, bool(left or right), left, left + grid.in_w + right, cut.first_row,
         cut.band_rows, cut.rows, cut.columns, gate is not None, inp.dtype.type(lowest),
     )  # fmt: skip
 

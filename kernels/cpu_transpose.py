@@ -8,27 +8,32 @@ from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 _BLOCK = 16  # rows and columns that are turned at a time: the lines they touch stay in the level-1 cache
 
 
-def transposed_filter(problem, w, out):
-    """out (R*S in reverse, K/groups, C) from w (R, S, C/groups, K); `out` is flat."""
+def transposed_filter(problem, w, out, wide=0):
+    """out (R*S in reverse, K/groups, C) from w (R, S, C/groups, K); `out` is flat.
+
+    wide: with one group, columns of a block: out (blocks of columns, R*S * K, columns of a block); 0 for no blocks.
+    """
     p = problem
-    _run(w.reshape(-1), out, p.R * p.S, p.C // p.groups, p.K, p.groups, threads_for(w.size))
+    rows = p.R * p.S * (p.K // p.groups)
+    _run(w.reshape(-1), out, p.R * p.S, p.C // p.groups, p.K, p.groups, wide or p.C, rows * wide, threads_for(w.size))
 
 
 @cpu_jit(inner=True)
-def _rows(thread, w, out, taps, channels, filters, groups, threads):
-    """Every `threads`-th block of filters."""
+def _rows(thread, w, out, taps, channels, filters, groups, pitch, block_step, threads):
+    """Every `threads`-th block of filters. pitch: of out, from row to row; block_step: from block to block of columns."""
     per_group = filters // groups
     blocks = (per_group + _BLOCK - 1) // _BLOCK
     for task in range(thread, taps * groups * blocks, threads):
         tap, group, first = task // (groups * blocks), task // blocks % groups, task % blocks * _BLOCK
         source = (taps - 1 - tap) * channels * filters + group * per_group
-        target = tap * per_group * groups * channels + group * channels
         for block in range(0, channels, _BLOCK):
+            column = group * channels + block  # pitch is a multiple of _BLOCK or as wide as all columns
+            target = column // pitch * block_step + column % pitch + tap * per_group * pitch
             for k in range(first, min(per_group, first + _BLOCK)):
                 for c in range(block, min(channels, block + _BLOCK)):
-                    out[target + k * groups * channels + c] = w[source + c * filters + k]
+                    out[target + k * pitch + c - block] = w[source + c * filters + k]
 
 
 @cpu_jit
-def _run(w, out, taps, channels, filters, groups, threads):
-    parallel_for(_rows, threads, (w, out, taps, channels, filters, groups, threads))
+def _run(w, out, taps, channels, filters, groups, pitch, block_step, threads):
+    parallel_for(_rows, threads, (w, out, taps, channels, filters, groups, pitch, block_step, threads))

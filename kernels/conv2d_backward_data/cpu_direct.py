@@ -14,6 +14,7 @@ import functools
 import numpy as np
 
 from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_simd import VECTOR_BYTES, VECTORS
 from fastconv.kernels.cpu_transpose import transposed_filter
 from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
@@ -59,18 +60,24 @@ def _workspace_bytes(problem: Conv2DProblem) -> int:
 
 
 def _filter_bytes(problem: Conv2DProblem) -> int:
-    size = problem.R * problem.S * (problem.K // problem.groups) * problem.C * problem.itemsize
-    return -(-size // 64) * 64
+    """Of the transposed filter, in blocks of a register tile's columns if it has one group."""
+    p = problem
+    columns = p.C if p.groups > 1 else -(-p.C // _wide(p)) * _wide(p)
+    return -(-p.R * p.S * (p.K // p.groups) * columns * p.itemsize // 64) * 64
+
+
+def _wide(problem: Conv2DProblem) -> int:
+    return VECTORS * VECTOR_BYTES // problem.itemsize
 
 
 @kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes, fuses=("relu",))
 def cpu_direct(problem, gy, w, gx, workspace, relu=None):
     p = problem
-    filters = p.K // p.groups
-    turned = workspace[: p.R * p.S * filters * p.C * p.itemsize].view(w.dtype)
-    transposed_filter(p, w, turned)
+    turned = workspace[: _filter_bytes(p)].view(w.dtype)
+    packed = p.groups == 1
+    transposed_filter(p, w, turned, _wide(p) if packed else 0)
     no_bias = np.zeros(p.C, gx.dtype)
     rest = workspace[_filter_bytes(p) :]
     lowest, gate = (-np.inf, None) if relu is None else (0, relu.reshape(-1))
     for grid in grids_of(p):
-        cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, lowest, gate)
+        cpu_taps.convolve(grid, gy.reshape(-1), turned, no_bias, gx.reshape(-1), rest, lowest, gate, packed)

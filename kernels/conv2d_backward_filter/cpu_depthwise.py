@@ -15,14 +15,15 @@ from fastconv.kernels.cpu_chunks import add_chunks
 from fastconv.kernels.cpu_depthwise import PIXELS
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import at, lanes, tile_fma, tile_load, tile_shape, tile_store
+from fastconv.kernels.cpu_simd import VECTORS, at, lanes, tile_fma, tile_load, tile_product, tile_shape, tile_store
 from fastconv.kernels.registry import kernel
 
-_CHUNKS = 16
+_CHUNKS = 16  # at most: work for as many threads
+_CHUNK_WORK = 1 << 20  # multiply-adds that are worth a chunk: each has sums to clear and to add
 
 
 def _chunks(problem):
-    return max(1, min(problem.N * problem.P, _CHUNKS))
+    return max(1, min(problem.N * problem.P, _CHUNKS, max(2, problem.flops // 2 // _CHUNK_WORK)))
 
 
 def _workspace_bytes(problem):
@@ -50,7 +51,7 @@ def cpu_depthwise(problem, x, gy, gw, gb, workspace):
 @cpu_jit(inner=True)
 def _tap(x, step, gy, C, pixels, sums, channels):
     """sums (PIXELS, C) += x * gy for a vector of channels of `pixels` pixels."""
-    shape, single = tile_shape(PIXELS, 1, True), tile_shape(1, 1, True)
+    shape, single = tile_shape(PIXELS, VECTORS, True), tile_shape(1, VECTORS, True)
     total = tile_load(shape, sums, C, channels)
     q = 0
     while pixels - q >= PIXELS:
@@ -79,7 +80,7 @@ def _thread(
             scratch[sums + i] = 0
         for task in range(N * P * chunk // chunks, N * P * (chunk + 1) // chunks):
             image, p = task // P, task % P
-            for c in range(0, C, lanes(x)):
+            for c in range(0, C, VECTORS * lanes(x)):
                 gradient = task * Q * C + c
                 for r in range(R):
                     h = p * stride_h - top + r * dilation_h
@@ -95,11 +96,12 @@ def _thread(
                             )  # fmt: skip
                 _tap(at(one, c), 0, at(gy, gradient), C, Q, at(scratch, sums + R * S * PIXELS * C + c), C - c)
         for tap in range(taps):
-            for c in range(C):
-                total = scratch[sums + tap * PIXELS * C + c]
-                for i in range(1, PIXELS):
-                    total += scratch[sums + (tap * PIXELS + i) * C + c]
-                partial[(chunk * taps + tap) * C + c] = total
+            for c in range(0, C, VECTORS * lanes(x)):
+                # The sum of the pixels' sums, as products by 1.
+                total = tile_load(tile_shape(1, VECTORS, True), at(scratch, sums + tap * PIXELS * C + c), 0, C - c)
+                rest = at(scratch, sums + (tap * PIXELS + 1) * C + c)
+                total = tile_product(total, at(one, 0), 0, 0, rest, C, PIXELS - 1, C - c)
+                tile_store(total, at(partial, (chunk * taps + tap) * C + c), 0, C - c)
 
 
 @cpu_jit
