@@ -20,17 +20,17 @@ def transposed_filter(problem, w, out, wide=0):
 
 @cpu_jit(inner=True)
 def _rows(thread, w, out, taps, channels, filters, groups, pitch, block_step, threads):
-    """Every `threads`-th block of filters. pitch: of out, from row to row; block_step: from block to block of columns."""
-    per_group = filters // groups
+    """Every `threads`-th block of filters. pitch: of out, from row to row; block_step: from block to block of it."""
+    per_group, width = filters // groups, min(_BLOCK, pitch)
     blocks = (per_group + _BLOCK - 1) // _BLOCK
     for task in range(thread, taps * groups * blocks, threads):
         tap, group, first = task // (groups * blocks), task // blocks % groups, task % blocks * _BLOCK
         source = (taps - 1 - tap) * channels * filters + group * per_group
-        for block in range(0, channels, _BLOCK):
-            column = group * channels + block  # pitch is a multiple of _BLOCK or as wide as all columns
+        for block in range(0, channels, width):
+            column = group * channels + block
             target = column // pitch * block_step + column % pitch + tap * per_group * pitch
             for k in range(first, min(per_group, first + _BLOCK)):
-                for c in range(block, min(channels, block + _BLOCK)):
+                for c in range(block, min(channels, block + width)):
                     out[target + k * pitch + c - block] = w[source + c * filters + k]
 
 
