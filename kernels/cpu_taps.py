@@ -23,6 +23,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
@@ -45,6 +46,7 @@ from fastconv.kernels.cpu_simd import (
 
 _BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: a part of a typical level-2 cache
 _TASKS_PER_THREAD = 4
+_COUNT = 23  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
@@ -164,20 +166,30 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None,
     packed: whether w lies in blocks already, and not in rows. lowest: results below it become it. gate: like `out`;
         where it is at most `lowest` the result is 0 instead.
     """
-    cut = _cut(grid, inp.itemsize, threads_for(grid.multiply_adds))
-    left, right = grid.padding
+    cut, numbers, blocked = _numbers(grid, inp.itemsize, threads_for(grid.multiply_adds))
     memory = workspace[: cut.packed_bytes + cut.band_bytes].view(inp.dtype)
     size = cut.packed_bytes // inp.itemsize
     if size and not packed:
         _pack(w, memory[:size], grid.w_rows, grid.filters, threads_for(size))
         w, packed = memory[:size], True
     _run(
-        inp, w, bias, out, out if gate is None else gate, memory[size:], cut.threads,
-        grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
-        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.taps.reshape(-1), grid.groups, grid.filters,
-        grid.w_rows if packed else 0, bool(left or right), left, left + grid.in_w + right, cut.first_row,
-        cut.band_rows, cut.rows, cut.columns, gate is not None, inp.dtype.type(lowest),
+        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.taps.reshape(-1),
+        blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.ndarray, np.ndarray]:
+    """The cut, and all that `_run` must know besides arrays, for filters in rows and in blocks: int64, because one
+    array is handed over in less time than two dozen numbers."""
+    cut = _cut(grid, itemsize, threads)
+    left, right = grid.padding
+    numbers = [
+        cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
+        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters,
+        int(left or right), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
+    ]  # fmt: skip
+    return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
 
 @cpu_jit(inner=True)
@@ -266,16 +278,16 @@ def _block(
 
 
 @cpu_jit(inner=True)
-def _thread(
-    thread, inp, w, bias, out, gate, scratch, threads,
-    images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-    out_image, out_row, out_pixel, out_first, taps, groups, filters,
-    packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
-):  # fmt: skip
+def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
     """A share of the tasks: `rows` grid rows of one image, `column_block` pixels of each, all filters.
 
     Neighbours go to one thread: what it writes here, it reads in the next layer.
     """
+    (
+        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
+        out_image, out_row, out_pixel, out_first, groups, filters,
+        padded, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+    ) = to_fixed_tuple(numbers, _COUNT)  # fmt: skip
     bands = (grid_rows + rows - 1) // rows
     blocks = (columns + column_block - 1) // column_block
     wide, narrow = VECTORS * lanes(w), lanes(w)
@@ -287,7 +299,7 @@ def _thread(
         row0, column0 = band * rows, block * column_block
         height, width = min(rows, grid_rows - row0), min(column_block, columns - column0)
         target = out_first + image * out_image + row0 * out_row + column0 * out_pixel
-        if padded:
+        if padded > 0:
             source, row_stride = scratch, pixels_wide * in_c
             start = thread * band_rows * row_stride
             h0 = row0 * step_h + band_h0
@@ -323,19 +335,5 @@ def _thread(
 
 
 @cpu_jit
-def _run(
-    inp, w, bias, out, gate, scratch, threads,
-    images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-    out_image, out_row, out_pixel, out_first, taps, groups, filters,
-    packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
-):  # fmt: skip
-    parallel_for(
-        _thread,
-        threads,
-        (
-            inp, w, bias, out, gate, scratch, threads,
-            images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-            out_image, out_row, out_pixel, out_first, taps, groups, filters,
-            packed_rows, padded, left, pixels_wide, band_h0, band_rows, rows, column_block, gated, lowest,
-        ),
-    )  # fmt: skip
+def _run(inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
+    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest))
