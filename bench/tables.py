@@ -1,7 +1,9 @@
-"""Writes the tables between the markers of README.md from the results that are committed: python bench/tables.py.
+"""Writes the tables between the markers of the READMEs from the results that are committed: python bench/tables.py.
 
-A marker `<!-- results: FILE.json -->` begins a table and `<!-- end of results -->` ends it. `--check` changes nothing
-and exits with 1 where the README holds something else than the results say; the tests call that.
+A marker `<!-- results: FILE.json -->` begins a table and `<!-- end of results -->` ends it; with an op and a shape
+behind the file, `<!-- results: FILE.json OP SHAPE -->`, the table is that problem's ladder: every kernel, the slowest
+first. `--check` changes nothing and exits with 1 where a README holds something else than the results say; the tests
+call that.
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ from typing import Any
 from fastconv.bench.table import number
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+READMES = (ROOT / "README.md", *sorted(ROOT.glob("kernels/*/README.md")))
 _NUMBERS = ("median_ms", "gflop_per_s", "gbyte_per_s", "percent_of_limit")
 _PACKAGES = ("numba", "numpy", "torch", "onnxruntime", "jax", "keras", "tensorflow-cpu")
-_BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- results: (\S+)(?: (\S+) (\S+))? -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-def table(result: dict[str, Any]) -> str:
-    """The lines of a result, and below them what it was measured on and with."""
+def table(result: dict[str, Any], op: str | None = None, shape: str | None = None) -> str:
+    """The lines of a result, or of one problem's ladder in it, and below them what it was measured on and with."""
     is_model = "model" in result
-    lines = _model_lines(result) if is_model else _kernel_lines(result)
+    if op is not None:
+        lines = _ladder_lines([row for row in result["rows"] if (row["op"], row["shape"]) == (op, shape)])
+    else:
+        lines = _model_lines(result) if is_model else _kernel_lines(result)
     versions = ", ".join(f"{name} {result['versions'][name]}" for name in _PACKAGES if name in result["versions"])
     if is_model:
         measured = f"{result['threads']} threads"
@@ -58,6 +63,15 @@ def _kernel_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _ladder_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """One line a contestant of one problem, the slowest first, kernels and peers."""
+    lines = [f"| {rows[0]['problem']} | ms | GFLOP/s | GB/s | % of the limit |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in sorted((row for row in rows if row["status"] == "timed"), key=lambda row: -row["median_ms"]):
+        name = row["contestant"] if row["kind"] == "kernel" else f"{row['contestant']} {row['layout']}"
+        lines.append(f"| {' | '.join([name, *(number(row[key]) for key in _NUMBERS)])} |")
+    return lines
+
+
 def _model_lines(result: dict[str, Any]) -> list[str]:
     """One line a contestant, the fastest in training first."""
     sizes = [str(size) for size in result["sizes"]]
@@ -84,7 +98,7 @@ def filled(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         result = json.loads((ROOT / match[2]).read_text(encoding="utf-8"))
-        return f"{match[1]}{table(result)}{match[3]}"
+        return f"{match[1]}{table(result, match[3], match[4])}{match[5]}"
 
     return _BLOCK.sub(block, text)
 
@@ -94,15 +108,17 @@ def _fastest(rows: Iterable[dict[str, Any]], kind: str) -> dict[str, Any] | None
 
 
 def main(argv: list[str]) -> int:
-    """Write the README, or with --check compare it."""
-    before = README.read_text(encoding="utf-8")
-    after = filled(before)
-    if "--check" in argv:
-        if before != after:
-            print("README.md: the tables differ from bench/results; run python bench/tables.py")
-        return int(before != after)
-    README.write_text(after, encoding="utf-8")
-    return 0
+    """Write the READMEs, or with --check compare them."""
+    wrong = 0
+    for readme in READMES:
+        before = readme.read_text(encoding="utf-8")
+        after = filled(before)
+        if "--check" not in argv:
+            readme.write_text(after, encoding="utf-8")
+        elif before != after:
+            print(f"{readme.relative_to(ROOT)}: the tables differ from bench/results; run python bench/tables.py")
+            wrong = 1
+    return wrong
 
 
 if __name__ == "__main__":

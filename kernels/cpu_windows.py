@@ -21,6 +21,13 @@ def inside(first, taps, dilation, size):
     return max(0, (dilation - 1 - first) // dilation), min(taps, (size - first + dilation - 1) // dilation)
 
 
+@cpu_jit(inner=True)
+def whole(Q, S, stride, dilation, pad_left, W):
+    """(begin, end): the windows begin .. end - 1 of a row lie in the image with all their columns."""
+    begin = min(Q, (pad_left + stride - 1) // stride)
+    return begin, max(begin, min(Q, (W - 1 - (S - 1) * dilation + pad_left) // stride + 1))
+
+
 def bands(problem):
     """Bands of output rows that can go to different threads in backward: their windows share no input row."""
     return problem.P if problem.stride_h >= (problem.R - 1) * problem.dilation_h + 1 else 1

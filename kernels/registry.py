@@ -54,10 +54,10 @@ class Kernel:
     unsupported: Callable[[Any], str | None]
     workspace_bytes: Callable[[Any], int]
     fuses: tuple[str, ...]
-    pays: Callable[[Any], bool]
-    exact: bool
-    prepare: tuple[Callable[[Any], int], Callable[..., None]] | None
-    in_place: Callable[[Any], bool]
+    pays: Callable[[Any], bool] = lambda problem: True
+    exact: bool = True
+    prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None
+    in_place: Callable[[Any], bool] = lambda problem: False
 
     def __call__(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> None:
         with _one_at_a_time:

@@ -22,6 +22,7 @@ from fastconv.kernels.cpu_windows import (
     tile_unless_max,
     tile_where_max,
     tiled,
+    whole,
 )
 from fastconv.kernels.registry import kernel
 
@@ -57,26 +58,21 @@ def _window(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowes
 
 
 @cpu_jit(inner=True)
-def _window_2x2(shape, x, gy, gx, row, column, channels, lowest):
-    """The same for a whole window of 2x2 pixels that no other one shares, in registers throughout."""
-    a, b = tile_load(shape, x, 0, channels), tile_load(shape, at(x, column), 0, channels)
-    c, d = tile_load(shape, at(x, row), 0, channels), tile_load(shape, at(x, row + column), 0, channels)
-    best = tile_max(tile_max(a, b), tile_max(c, d))
-    rest = tile_above(tile_load(shape, gy, 0, channels), best, lowest)
-    tile_store(tile_where_max(rest, a, best), gx, 0, channels)
-    rest = tile_unless_max(rest, a, best)
-    tile_store(tile_where_max(rest, b, best), at(gx, column), 0, channels)
-    rest = tile_unless_max(rest, b, best)
-    tile_store(tile_where_max(rest, c, best), at(gx, row), 0, channels)
-    tile_store(tile_where_max(tile_unless_max(rest, c, best), d, best), at(gx, row + column), 0, channels)
-
-
-@cpu_jit(inner=True)
-def _channels(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowest):
-    if tiled and rows == 2 and columns == 2:
-        _window_2x2(shape, x, gy, gx, row, column, channels, lowest)
-    else:
-        _window(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowest)
+def _windows_2x2(shape, x, gy, gx, row, column, step, pixel, count, lowest):
+    """The same for `count` whole windows of 2x2 pixels that share none, in registers throughout; `step` apart at x and
+    gx, `pixel` apart at gy."""
+    for q in range(count):
+        x0, x1, gx0, gx1 = at(x, q * step), at(x, q * step + row), at(gx, q * step), at(gx, q * step + row)
+        a, b = tile_load(shape, x0, 0, 0), tile_load(shape, at(x0, column), 0, 0)
+        c, d = tile_load(shape, x1, 0, 0), tile_load(shape, at(x1, column), 0, 0)
+        best = tile_max(tile_max(a, b), tile_max(c, d))
+        rest = tile_above(tile_load(shape, at(gy, q * pixel), 0, 0), best, lowest)
+        tile_store(tile_where_max(rest, a, best), gx0, 0, 0)
+        rest = tile_unless_max(rest, a, best)
+        tile_store(tile_where_max(rest, b, best), at(gx0, column), 0, 0)
+        rest = tile_unless_max(rest, b, best)
+        tile_store(tile_where_max(rest, c, best), gx1, 0, 0)
+        tile_store(tile_where_max(tile_unless_max(rest, c, best), d, best), at(gx1, column), 0, 0)
 
 
 @cpu_jit(inner=True)
@@ -90,20 +86,34 @@ def _band(
     for p in range(P * band // bands, P * (band + 1) // bands):
         first_h = p * stride_h - pad_top
         low_h, high_h = inside(first_h, R, dilation_h, H)
+        begin, end = 0, 0
+        if tiled and high_h - low_h == 2 and R == 2 and S == 2:
+            begin, end = whole(Q, S, stride_w, dilation_w, pad_left, W)
+        done = 0  # channels of whole windows
+        while C - done >= 2 * lanes(x) and end > begin:
+            pixel = ((n * H + first_h) * W + begin * stride_w - pad_left) * C + done
+            _windows_2x2(
+                tile_shape(1, 2, False), at(x, pixel), at(gy, ((n * P + p) * Q + begin) * C + done), at(gx, pixel),
+                row, column, stride_w * C, C, end - begin, lowest,
+            )  # fmt: skip
+            done += 2 * lanes(x)
         for q in range(Q):
+            c = done if begin <= q < end else 0
+            if c == C:
+                continue
             first_w = q * stride_w - pad_left
             low_w, high_w = inside(first_w, S, dilation_w, W)
             pixel = ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C
             gradient = ((n * P + p) * Q + q) * C
-            rows, columns, c = high_h - low_h, high_w - low_w, 0
+            rows, columns = high_h - low_h, high_w - low_w
             while C - c >= 2 * lanes(x):
-                _channels(
+                _window(
                     tile_shape(1, 2, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
                     row, column, rows, columns, 0, tiled, lowest,
                 )  # fmt: skip
                 c += 2 * lanes(x)
             while c < C:
-                _channels(
+                _window(
                     tile_shape(1, 1, True), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
                     row, column, rows, columns, C - c, tiled, lowest,
                 )  # fmt: skip
