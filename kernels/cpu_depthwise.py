@@ -33,7 +33,9 @@ PIXELS = 4  # of a tile
 def unsupported(problem):
     """Why a problem is not depthwise, or None."""
     p = problem
-    return None if p.groups == p.C == p.K else "each channel must have a filter of its own, and one only"
+    return (
+        None if p.groups == p.C == p.K > 1 else "each of several channels must have a filter of its own, and only one"
+    )
 
 
 @functools.lru_cache(maxsize=1024)
