@@ -33,9 +33,7 @@ PIXELS = 4  # of a tile
 def unsupported(problem):
     """Why a problem is not depthwise, or None."""
     p = problem
-    return (
-        None if p.groups == p.C == p.K > 1 else "each of several channels must have a filter of its own, and only one"
-    )
+    return None if p.groups == p.C == p.K > 1 else "each of several channels must have one filter of its own"
 
 
 @functools.lru_cache(maxsize=1024)
