@@ -23,7 +23,7 @@ class Contestant:
 
     call: computes it once on the arrays it was made with; what `outputs` reads is ready when it returns.
     outputs: the arrays of the last call by the op's names for them, as NumPy arrays in the kernels' layout.
-    default: whether algorithm="auto" would take it.
+    default: whether algorithm="auto" would take it. exact: see `Kernel`.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Contestant:
     outputs: Callable[[], Arrays]
     layout: str = "NHWC"
     default: bool = False
+    exact: bool = True
 
     @property
     def label(self) -> str:
@@ -56,7 +57,7 @@ def of_kernel(kernel: Kernel, problem: Any, inputs: Arrays, default: bool) -> Co
     def call() -> None:
         kernel(problem, *arrays, workspace=workspace)
 
-    return Contestant(kernel.name, "kernel", call, lambda: outputs, default=default)
+    return Contestant(kernel.name, "kernel", call, lambda: outputs, default=default, exact=kernel.exact)
 
 
 def aligned_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
