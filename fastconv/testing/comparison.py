@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 _SHOWN = 5
-_ROUGH_UNITS = 32  # of the largest sum of magnitudes, that an element of an inexact kernel's may be off
+_ROUGH_UNITS = 64  # of the largest sum of magnitudes, that an element of an inexact kernel's may be off
 _ROUGH_NORM = {"float32": 1e-5, "float64": 1e-13}  # of the result's, that all errors together may reach
 
 
