@@ -54,13 +54,18 @@ def test_turned_off(op):
 def test_filters_are_transformed_once():
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((2, 9, 9, 20)).astype("float32"), rng.standard_normal((3, 3, 20, 18)).astype("float32")
-    expected = ops.conv(x, w, algorithm="cpu_winograd")
+    problem = kernels.Conv2DProblem.of(x.shape, w.shape)
+
+    def conv(fixed):
+        y = np.full(problem.y_shape, np.nan, "float32")
+        dispatch.run("conv2d", problem, x, w, None, y, algorithm="cpu_winograd", fixed=fixed)
+        return y
+
+    expected = conv(True)
     with dispatch.fixed_filters():
-        first = ops.conv(x, w, algorithm="cpu_winograd")
-        np.testing.assert_array_equal(first, expected)
-        before = w.copy()
+        np.testing.assert_array_equal(conv(True), expected)
         w[...] = 0  # against the rule, so that it shows that what was made of w is used
-        np.testing.assert_array_equal(ops.conv(x, w, algorithm="cpu_winograd"), expected)
-        w[...] = before
-    w[...] = 0
-    assert not ops.conv(x, w, algorithm="cpu_winograd").any()
+        np.testing.assert_array_equal(conv(True), expected)
+        assert not conv(False).any()  # filters that are no weights, such as those a layer computes
+        assert not ops.conv(x, w, algorithm="cpu_winograd").any()
+    assert not conv(True).any()

@@ -119,6 +119,7 @@ class KernelLayer(Layer):
             self.bias.value if self.bias is not None else None,
             output,
             algorithm=self.algorithm,
+            fixed=not training,
             **({"relu": True} if fuse else {}),
         )
         y, before = self.from_images(output, x.shape[:-1]), None

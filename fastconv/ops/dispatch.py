@@ -52,14 +52,16 @@ def _workspace_bytes(kernel: kernels.Kernel, problem: Any, threads: int) -> int:
     return kernel.workspace_bytes(problem)
 
 
-def run(op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", **epilogue: Any) -> None:
+def run(
+    op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", fixed: bool = False, **epilogue: Any
+) -> None:
     """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder
-    states."""
+    states. fixed: whether the filters are weights, which do not change within `fixed_filters`."""
     from fastconv.kernels.cpu_parallel import thread_count  # imports Numba: not before it is needed
 
     kernel = kernel_for(op, problem, algorithm)
     scratch = workspace(_workspace_bytes(kernel, problem, thread_count()))
-    if _kept is not None and kernel.prepare is not None:
+    if fixed and _kept is not None and kernel.prepare is not None:
         epilogue["prepared"] = _prepared(kernel, problem, arrays[1])
     if _observer is None:
         kernel(problem, *arrays, workspace=scratch, **epilogue)
@@ -80,7 +82,7 @@ def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
 
 @contextlib.contextmanager
 def fixed_filters() -> Iterator[None]:
-    """Within, filters do not change, so what kernels make of them is kept: inference with many batches."""
+    """Within, weights do not change, so what kernels make of them is kept: inference with many batches."""
     global _kept
     before, _kept = _kept, {} if _kept is None else _kept
     try:

@@ -25,13 +25,9 @@ def _plan(problem):
     return winograd.Plan.of(problem, problem.C, problem.K)
 
 
-def _threads(problem):
-    return threads_for(problem.flops // 8)
-
-
 def _workspace_bytes(problem):
     plan = _plan(problem)
-    return (plan.filter_elements + _threads(problem) * plan.block_elements) * problem.itemsize
+    return (plan.filter_elements + winograd.threads_of(problem) * plan.block_elements) * problem.itemsize
 
 
 def _filter_bytes(problem):
@@ -55,7 +51,7 @@ def _transform_filters(problem, w, memory):
     prepare=(_filter_bytes, _transform_filters),
 )
 def cpu_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
-    p, plan, threads = problem, _plan(problem), _threads(problem)
+    p, plan, threads = problem, _plan(problem), winograd.threads_of(problem)
     bias = np.zeros(p.K, y.dtype) if bias is None else bias
     memory = workspace[: _workspace_bytes(p)]
     if prepared is None:

@@ -26,13 +26,9 @@ def _plan(problem):
     return winograd.Plan.of(problem, problem.K, problem.C)
 
 
-def _threads(problem):
-    return threads_for(problem.flops // 8)
-
-
 def _workspace_bytes(problem):
     plan, turned = _plan(problem), 9 * problem.K * problem.C
-    return (turned + plan.filter_elements + _threads(problem) * plan.block_elements) * problem.itemsize
+    return (turned + plan.filter_elements + winograd.threads_of(problem) * plan.block_elements) * problem.itemsize
 
 
 @kernel(
@@ -44,7 +40,7 @@ def _workspace_bytes(problem):
     fuses=("relu",),
 )
 def cpu_winograd(problem, gy, w, gx, workspace, relu=None):
-    p, plan, threads = problem, _plan(problem), _threads(problem)
+    p, plan, threads = problem, _plan(problem), winograd.threads_of(problem)
     memory = workspace[: _workspace_bytes(p)].view(gy.dtype)
     filters, rest = memory[: plan.filter_elements], memory[plan.filter_elements :]
     scratch, turned = rest[: threads * plan.block_elements], rest[threads * plan.block_elements :]

@@ -84,14 +84,10 @@ def _plan(problem):
     )
 
 
-def _threads(problem):
-    return threads_for(problem.flops // 8)
-
-
 def _workspace_bytes(problem):
     plan = _plan(problem)
     partial = plan.chunks * (9 * problem.C + 1) * problem.K
-    return (partial + _threads(problem) * plan.scratch_elements) * problem.itemsize
+    return (partial + winograd.threads_of(problem) * plan.scratch_elements) * problem.itemsize
 
 
 @kernel(
@@ -102,7 +98,7 @@ def _workspace_bytes(problem):
     workspace_bytes=_workspace_bytes,
 )
 def cpu_winograd(problem, x, gy, gw, gb, workspace):
-    p, plan, threads = problem, _plan(problem), _threads(problem)
+    p, plan, threads = problem, _plan(problem), winograd.threads_of(problem)
     memory = workspace[: _workspace_bytes(p)].view(x.dtype)
     partial = memory[: plan.chunks * (gw.size + p.K)]
     _run(
