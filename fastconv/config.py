@@ -62,8 +62,8 @@ def set_winograd(value: bool) -> None:
     """Allow or forbid Winograd's minimal filtering, beyond Keras; it is allowed at first.
 
     It takes a quarter of the multiplications and is up to 2.8 times as fast as PyTorch's. Its float32 rounding error
-    is about four times that of a direct convolution: 1e-6 to 5e-6 of the result's norm, at most 1e-5 in the tests. A NaN
-    or an infinity makes its whole 4x4 tile NaN. A layer with `algorithm="cpu_winograd"` is not concerned.
+    is about four times that of a direct convolution: 1e-6 to 5e-6 of the result's norm, at most 1e-5 in the tests. A
+    NaN or an infinity makes its whole 4x4 tile NaN. A layer with `algorithm="cpu_winograd"` is not concerned.
     """
     global _winograd
     _winograd = bool(value)
