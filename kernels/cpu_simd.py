@@ -272,6 +272,34 @@ def tile_above(typingctx, tile, value, lowest):
 
 
 @intrinsic
+def tile_square(typingctx, array):
+    """The shape of one vector of `array`'s type by as many rows."""
+    shape = TileShape(_lanes(array.dtype), 1, False)
+    return shape(array), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic
+def tile_transpose(typingctx, tile):
+    """A square tile with its rows and columns exchanged, in registers."""
+
+    def codegen(context, builder, signature, args):
+        size, rows = _lanes(tile.dtype), [row[0] for row in _rows_of(builder, tile.shape, args[0])]
+        step = 1
+        while step < size:  # exchange the blocks of `step` x `step` above and below the diagonal
+            upper = [i - step + size if i & step else i for i in range(size)]
+            lower = [i + size if i & step else i + step for i in range(size)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), size), mask) for mask in (upper, lower)]
+            for i in range(size):
+                if not i & step:
+                    pair = rows[i], rows[i + step]
+                    rows[i], rows[i + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            step *= 2
+        return _tile_of(context, builder, tile, [[row] for row in rows])
+
+    return tile(tile), codegen
+
+
+@intrinsic
 def tile_fma(typingctx, tile, a, b):
     """tile + a * b, element by element."""
 

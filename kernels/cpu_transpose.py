@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-
-_BLOCK = 16  # rows and columns that are turned at a time: the lines they touch stay in the level-1 cache
+from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_square, tile_store, tile_transpose
 
 
 def transposed_filter(problem, w, out, wide=0):
@@ -20,18 +19,23 @@ def transposed_filter(problem, w, out, wide=0):
 
 @cpu_jit(inner=True)
 def _rows(thread, w, out, taps, channels, filters, groups, pitch, block_step, threads):
-    """Every `threads`-th block of filters. pitch: of out, from row to row; block_step: from block to block of it."""
-    per_group, width = filters // groups, min(_BLOCK, pitch)
-    blocks = (per_group + _BLOCK - 1) // _BLOCK
+    """Every `threads`-th block of filters, a register's square at a time. pitch: of out, from row to row; block_step:
+    from block to block of it."""
+    per_group, size = filters // groups, lanes(w)
+    blocks = (per_group + size - 1) // size
     for task in range(thread, taps * groups * blocks, threads):
-        tap, group, first = task // (groups * blocks), task // blocks % groups, task % blocks * _BLOCK
-        source = (taps - 1 - tap) * channels * filters + group * per_group
-        for block in range(0, channels, width):
-            column = group * channels + block
-            target = column // pitch * block_step + column % pitch + tap * per_group * pitch
-            for k in range(first, min(per_group, first + _BLOCK)):
-                for c in range(block, min(channels, block + width)):
-                    out[target + k * pitch + c - block] = w[source + c * filters + k]
+        tap, group, k = task // (groups * blocks), task // blocks % groups, task % blocks * size
+        source = (taps - 1 - tap) * channels * filters + group * per_group + k
+        for c in range(0, channels, size):
+            column = group * channels + c
+            target = column // pitch * block_step + column % pitch + (tap * per_group + k) * pitch
+            if k + size <= per_group and c + size <= channels:
+                square = tile_load(tile_square(w), at(w, source + c * filters), filters, 0)
+                tile_store(tile_transpose(square), at(out, target), pitch, 0)
+            else:
+                for i in range(min(size, per_group - k)):
+                    for j in range(min(size, channels - c)):
+                        out[target + i * pitch + j] = w[source + (c + j) * filters + i]
 
 
 @cpu_jit
