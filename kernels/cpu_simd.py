@@ -300,6 +300,18 @@ def tile_transpose(typingctx, tile):
 
 
 @intrinsic
+def tile_add(typingctx, tile, other):
+    """The sum of two tiles, element by element."""
+
+    def codegen(context, builder, signature, args):
+        pairs = zip(*(_rows_of(builder, tile.shape, value) for value in args), strict=True)
+        rows = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)] for pair in pairs]
+        return _tile_of(context, builder, tile, rows)
+
+    return tile(tile, other), codegen
+
+
+@intrinsic
 def tile_fma(typingctx, tile, a, b):
     """tile + a * b, element by element."""
 

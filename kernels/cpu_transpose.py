@@ -17,6 +17,11 @@ def transposed_filter(problem, w, out, wide=0):
     _run(w.reshape(-1), out, p.R * p.S, p.C // p.groups, p.K, p.groups, wide or p.C, rows * wide, threads_for(w.size))
 
 
+def transposed_matrix(w, out, rows, columns, wide):
+    """out (blocks of `wide` rows of w, columns, wide) from w (rows, columns); `out` is flat."""
+    _run(w.reshape(-1), out, 1, rows, columns, 1, wide, columns * wide, threads_for(w.size))
+
+
 @cpu_jit(inner=True)
 def _rows(thread, w, out, taps, channels, filters, groups, pitch, block_step, threads):
     """Every `threads`-th block of filters, a register's square at a time. pitch: of out, from row to row; block_step:
