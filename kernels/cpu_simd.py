@@ -11,6 +11,9 @@ the machine can do, from filters that lie in the level-2 cache, too.
     sums = tile_product(sums, at(x, i), x_stride, 1, at(w, j), w_stride, steps, count)
     tile_store(sums, at(y, o), y_stride, count)
 
+With `group_shape(8)` in place of a `tile_shape`, each column multiplies the elements of its own group of columns: the
+product of a block diagonal of small filters, without its zeros.
+
 A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore
 `count`. Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which
 a function with a handful of arrays would push and pop for every tile. Offsets and strides count elements.
@@ -42,11 +45,12 @@ ROWS, VECTORS = (6, 2) if VECTOR_BYTES == 32 else (8, 2)
 
 
 class TileShape(types.Type):
-    """rows x vectors accumulators; `masked` limits memory access to `count` columns."""
+    """rows x vectors accumulators; `masked` limits memory access to `count` columns; `grouped`: see `group_shape`."""
 
-    def __init__(self, rows: int, vectors: int, masked: bool) -> None:
-        self.rows, self.vectors, self.masked = rows, vectors, masked
-        super().__init__(name=f"TileShape({rows}x{vectors}{' masked' if masked else ''})")
+    def __init__(self, rows: int, vectors: int, masked: bool, grouped: bool = False) -> None:
+        self.rows, self.vectors, self.masked, self.grouped = rows, vectors, masked, grouped
+        kind = f"{' masked' if masked else ''}{' grouped' if grouped else ''}"
+        super().__init__(name=f"TileShape({rows}x{vectors}{kind})")
 
 
 class Tile(types.Type):
@@ -157,9 +161,17 @@ def tile_shape(typingctx, rows, vectors, masked):
 
 
 @intrinsic(prefer_literal=True)
+def group_shape(typingctx, rows):
+    """The shape of `rows` accumulators of one vector whose columns lie in groups, of 2, 4 ... columns, not more than a
+    vector's. For it the `b_step` of `tile_product` is the size of a group, and b the rows that `group_rows` orders."""
+    shape = TileShape(rows.literal_value, 1, False, True)
+    return shape(rows), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic(prefer_literal=True)
 def fewer_rows(typingctx, shape, divisor):
     """The same shape with rows / divisor rows, but at least one; the divisor is a literal."""
-    smaller = TileShape(max(1, shape.rows // divisor.literal_value), shape.vectors, shape.masked)
+    smaller = TileShape(max(1, shape.rows // divisor.literal_value), shape.vectors, shape.masked, shape.grouped)
     return smaller(shape, divisor), lambda context, builder, signature, args: context.get_dummy_value()
 
 
@@ -341,6 +353,8 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
     """
 
     def codegen(context, builder, signature, args):
+        if tile.shape.grouped:
+            return _group_product(context, builder, tile, args)
         value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
         shape, vector_type = tile.shape, _vector_type(tile.dtype)
         fma = cgutils.get_or_insert_function(
@@ -378,6 +392,88 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
         return _tile_of(context, builder, tile, rows)
 
     return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp), codegen
+
+
+def _group_product(context, builder, tile, args):
+    """`tile_product` for columns in groups.
+
+    A register of a's elements is used once for each member of a group, its lanes exchanged in between: lane l sees in
+    turn all elements of its group, l XOR the numbers below the group's size in the order of Gray's code, in which the
+    next differs by one bit, and so by a shuffle that every processor has.
+    """
+    value, a_start, a_row, _, b_start, group, steps, _ = args
+    rows, lanes, vector = tile.shape.rows, _lanes(tile.dtype), _vector_type(tile.dtype)
+    load = _Columns(builder, tile.shape, tile.dtype, None).load
+    fma = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{tile.dtype.bitwidth}"
+    )
+    trailing_zeros = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_WORD, [_WORD, ir.IntType(1)]), f"llvm.cttz.i{_WORD.width}"
+    )
+    outer, inner, flip, joined, latch, done = (
+        builder.append_basic_block(f"group_{name}") for name in ("outer", "inner", "flip", "joined", "latch", "done")
+    )
+    start = builder.block
+    before = [builder.extract_value(value, i) for i in range(rows)]
+    builder.cbranch(builder.icmp_signed(">", steps, _WORD(0)), outer, done)
+
+    builder.position_at_end(outer)
+    step = _phi(builder, _WORD(0), start)
+    outer_sums = [_phi(builder, total, start) for total in before]
+    a_place = builder.gep(a_start, [step])
+    elements = [load(_row(builder, a_place, a_row, i))[0] for i in range(rows)]
+    b_place = builder.gep(b_start, [builder.mul(step, group)])
+    builder.branch(inner)
+
+    builder.position_at_end(inner)
+    member = _phi(builder, _WORD(0), outer)
+    seen = [_phi(builder, vector, outer) for vector in elements]
+    sums = [_phi(builder, total, outer) for total in outer_sums]
+    b = load(builder.gep(b_place, [builder.mul(member, _WORD(lanes))]))[0]
+    after = [builder.call(fma, [x, b, total]) for x, total in zip(seen, sums, strict=True)]
+    following = builder.add(member, _WORD(1))
+    builder.cbranch(builder.icmp_signed("<", following, group), flip, latch)
+
+    builder.position_at_end(flip)
+    bit = builder.call(trailing_zeros, [following, ir.Constant(ir.IntType(1), 1)])
+    distances = [1 << i for i in range(lanes.bit_length() - 1)]
+    blocks = [builder.append_basic_block(f"group_exchange_{distance}") for distance in distances]
+    choice = builder.switch(bit, blocks[-1])
+    exchanged = []
+    for i, (distance, block) in enumerate(zip(distances, blocks, strict=True)):
+        if i < len(blocks) - 1:
+            choice.add_case(_WORD(i), block)
+        builder.position_at_end(block)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [lane ^ distance for lane in range(lanes)])
+        exchanged.append([builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), mask) for x in seen])
+        builder.branch(joined)
+
+    builder.position_at_end(joined)
+    for row, phi in enumerate(seen):
+        merged = builder.phi(vector)
+        for block, vectors in zip(blocks, exchanged, strict=True):
+            merged.add_incoming(vectors[row], block)
+        phi.add_incoming(merged, joined)
+    for phi, total in zip([member, *sums], [following, *after], strict=True):
+        phi.add_incoming(total, joined)
+    builder.branch(inner)
+
+    builder.position_at_end(latch)
+    next_step = builder.add(step, _WORD(lanes))
+    for phi, total in zip([step, *outer_sums], [next_step, *after], strict=True):
+        phi.add_incoming(total, latch)
+    builder.cbranch(builder.icmp_signed("<", next_step, steps), outer, done)
+
+    builder.position_at_end(done)
+    totals = [_phi(builder, total, start) for total in before]
+    for phi, total in zip(totals, after, strict=True):
+        phi.add_incoming(total, latch)
+    return _tile_of(context, builder, tile, [[total] for total in totals])
+
+
+def group_rows(group: int) -> list[int]:
+    """What each lane's number is XORed with to get the element that it sees: row i of b, for `group_shape`."""
+    return [i ^ i >> 1 for i in range(group)]
 
 
 def _phi(builder, first, block):

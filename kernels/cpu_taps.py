@@ -14,7 +14,8 @@ tiles; a tile's sums stay in registers from the first tap to the last. The order
 depends on the tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile
 that overlaps the one before. Taps above and below the image are left out. Where taps reach beyond its left or right
 edge, the rows are copied with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the
-tile loop knows no edges.
+tile loop knows no edges. With groups, a band holds the channels of each group apart: side by side, the pixels of a tile
+do not compete for the same few lines of the level-1 cache, as they do a power of two apart.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ from fastconv.kernels.cpu_simd import (
 )
 
 _BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: a part of a typical level-2 cache
+_GROUPS_BAND_BYTES = 1 << 18  # the same with groups, whose filters take little room beside it
 _TASKS_PER_THREAD = 4
-_COUNT = 23  # of the numbers that the compiled code is handed
+COUNT = 23  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
@@ -58,8 +60,8 @@ class Grid:
     images, in_h, in_w, in_c: the input (N, H, W, C). rows, columns: of the grid; step_h, step_w: input pixels from
     one grid pixel to the next. out_image, out_row, out_pixel: elements of the output between images, grid rows and
     grid pixels; out_first: where the grid's first pixel lies.
-    taps: (tap_h, tap_w, row of w, channels to sum), int64 (T, 4), tap_h not decreasing; w has w_rows rows.
-    groups, filters: groups and the output's channels, all groups together.
+    taps: (tap_h, tap_w, row of w, channels to sum), int64 (T, 4), tap_h not decreasing; w has w_rows rows of all
+        groups' filters. groups, filters: groups and the output's channels, all groups together.
     """
 
     images: int
@@ -83,10 +85,26 @@ class Grid:
     def padding(self) -> tuple[int, int]:
         """Columns of zeros that the taps reach beyond the image, left and right."""
         tap_w = self.taps[:, 1]
-        width = -(-self.taps[:, 3] // (self.in_c // self.groups))  # pixels a merged tap covers
-        last_column = (self.columns - 1) * self.step_w
-        beyond = (tap_w + width - 1 + last_column).max(initial=0) - (self.in_w - 1)
+        beyond = tap_w.max(initial=0) + (self.columns - 1) * self.step_w - (self.in_w - 1)
         return int(max(0, -tap_w.min(initial=0))), int(max(0, beyond))
+
+    @functools.cached_property
+    def runs(self) -> np.ndarray:
+        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter."""
+        runs: list[list[int]] = []
+        for tap_h, tap_w, row, count in self.taps.tolist():
+            if runs:
+                last = runs[-1]
+                if [tap_h, tap_w, row] == [last[0], last[1] + last[3] // count, last[2] + last[3]]:
+                    last[3] += count
+                    continue
+            runs.append([tap_h, tap_w, row, count])
+        return np.array(runs, np.int64).reshape(-1, 4)
+
+    @property
+    def copied(self) -> bool:
+        """Whether rows are copied into a band."""
+        return self.groups > 1 or any(self.padding)
 
     @functools.cached_property
     def multiply_adds(self) -> int:
@@ -116,16 +134,17 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     input_row = (left + grid.in_w + right) * grid.in_c * itemsize
     tasks = threads * _TASKS_PER_THREAD
     wanted = -(-grid.images * grid.rows // tasks)
-    rows = max(1, min(grid.rows, wanted, _BAND_BYTES // (grid.step_h * input_row)))
+    band = _BAND_BYTES if grid.groups == 1 else _GROUPS_BAND_BYTES
+    rows = max(1, min(grid.rows, wanted, band // (grid.step_h * input_row)))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
     columns = grid.columns
-    if not (left or right) and rows == 1:
+    if not grid.copied and rows == 1:
         # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
         # the input stays in the cache for all filters.
         fitting = _BAND_BYTES // (grid.in_c * itemsize * grid.step_w)
         columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
         columns = -(-columns // ROWS) * ROWS
-    bands = threads * band_rows * input_row if left or right else 0
+    bands = threads * band_rows * input_row if grid.copied else 0
     return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
 
 
@@ -133,25 +152,10 @@ def packed_bytes(grid: Grid, itemsize: int) -> int:
     """Of filters in blocks of a register tile's columns, so that a tile reads them one line after the other; 0 where
     they are used as they lie."""
     pixels = grid.images * grid.rows * grid.columns
-    if grid.groups > 1 or grid.filters <= _PACKED_FILTERS or pixels < _PACKED_PIXELS:
+    if grid.filters <= _PACKED_FILTERS or pixels < _PACKED_PIXELS:
         return 0
     wide = VECTORS * VECTOR_BYTES // itemsize
-    return grid.w_rows * -(-grid.filters // wide) * wide * itemsize
-
-
-def merge(taps: list[tuple[int, int, int, int]], channels: int) -> np.ndarray:
-    """The taps as an array, neighbours joined: the next pixel to the right and the next `channels` rows of the
-    filter."""
-    merged: list[list[int]] = []
-    for tap_h, tap_w, row, count in taps:
-        if merged:
-            last = merged[-1]
-            pixels = last[3] // channels
-            if tap_h == last[0] and tap_w == last[1] + pixels and row == last[2] + last[3] and count == channels:
-                last[3] += count
-                continue
-        merged.append([tap_h, tap_w, row, count])
-    return np.array(merged, np.int64).reshape(-1, 4)
+    return grid.w_rows * grid.groups * -(-grid.filters // grid.groups // wide) * wide * itemsize
 
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
@@ -166,20 +170,20 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None,
     packed: whether w lies in blocks already, and not in rows. lowest: results below it become it. gate: like `out`;
         where it is at most `lowest` the result is 0 instead.
     """
-    cut, numbers, blocked = _numbers(grid, inp.itemsize, threads_for(grid.multiply_adds))
+    cut, numbers, blocked = cut_and_numbers(grid, inp.itemsize, threads_for(grid.multiply_adds))
     memory = workspace[: cut.packed_bytes + cut.band_bytes].view(inp.dtype)
     size = cut.packed_bytes // inp.itemsize
     if size and not packed:
-        _pack(w, memory[:size], grid.w_rows, grid.filters, threads_for(size))
+        _pack(w, memory[:size], grid.w_rows, grid.filters, grid.groups, threads_for(size))
         w, packed = memory[:size], True
     _run(
-        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.taps.reshape(-1),
+        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.runs.reshape(-1),
         blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
     )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4096)
-def _numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.ndarray, np.ndarray]:
+def cut_and_numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.ndarray, np.ndarray]:
     """The cut, and all that `_run` must know besides arrays, for filters in rows and in blocks: int64, because one
     array is handed over in less time than two dozen numbers."""
     cut = _cut(grid, itemsize, threads)
@@ -187,37 +191,54 @@ def _numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.ndarray,
     numbers = [
         cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters,
-        int(left or right), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
+        int(grid.copied), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
     ]  # fmt: skip
     return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
 
 @cpu_jit(inner=True)
-def _pack_rows(thread, w, packed, rows, filters, threads):
-    """Every `threads`-th row of w (rows, filters) into packed (blocks of filters, rows, filters of a block)."""
-    wide = VECTORS * lanes(w)
+def _pack_rows(thread, w, packed, rows, filters, groups, threads):
+    """Every `threads`-th row of w (rows, filters) into packed (groups, blocks of filters, rows, filters of a block)."""
+    wide, per_group = VECTORS * lanes(w), filters // groups
+    pitch = (per_group + wide - 1) // wide * wide
     for row in range(thread, rows, threads):
-        for k in range(0, filters, wide):
-            line = tile_load(tile_shape(1, VECTORS, True), at(w, row * filters + k), 0, filters - k)
-            tile_store(line, at(packed, k * rows + row * wide), 0, wide)
+        for group in range(groups):
+            for k in range(0, per_group, wide):
+                source, target = row * filters + group * per_group + k, (group * pitch + k) * rows + row * wide
+                line = tile_load(tile_shape(1, VECTORS, True), at(w, source), 0, per_group - k)
+                tile_store(line, at(packed, target), 0, wide)
 
 
 @cpu_jit
-def _pack(w, packed, rows, filters, threads):
-    parallel_for(_pack_rows, threads, (w, packed, rows, filters, threads))
+def _pack(w, packed, rows, filters, groups, threads):
+    parallel_for(_pack_rows, threads, (w, packed, rows, filters, groups, threads))
 
 
 @cpu_jit(inner=True)
-def _copy_band(inp, image, first, count, in_h, width, scratch, start, left, stride):
-    """Input rows first .. first+count that lie in the image, zeros at both ends, into the scratch band."""
+def copy_band(inp, image, first, count, in_h, in_w, groups, channels, scratch, start, left, pixels, rows):
+    """Input rows first .. first+count that lie in the image, zeros at both ends, into the scratch band (groups, rows,
+    pixels, channels)."""
+    line, in_c = tile_shape(1, 1, True), groups * channels
     for h in range(max(0, first), min(in_h, first + count)):
-        row = start + (h - first) * stride
-        for j in range(left):
-            scratch[row + j] = 0
-        for j in range(width):
-            scratch[row + left + j] = inp[image + h * width + j]
-        for j in range(left + width, stride):
-            scratch[row + j] = 0
+        source = image + h * in_w * in_c
+        row = start + (h - first) * pixels * channels
+        for group in range(groups):
+            begin = row + group * rows * pixels * channels
+            for j in range(begin, begin + left * channels):
+                scratch[j] = 0
+            for j in range(begin + (left + in_w) * channels, begin + pixels * channels):
+                scratch[j] = 0
+        inside = row + left * channels
+        if groups == 1:
+            for j in range(in_w * channels):
+                scratch[inside + j] = inp[source + j]
+        else:
+            for w in range(in_w):
+                for group in range(groups):
+                    pixel = inside + (group * rows * pixels + w) * channels
+                    for j in range(0, channels, lanes(inp)):
+                        part = tile_load(line, at(inp, source + w * in_c + group * channels + j), 0, channels - j)
+                        tile_store(part, at(scratch, pixel + j), 0, channels - j)
 
 
 @cpu_jit(inner=True)
@@ -237,7 +258,7 @@ def _tile(
 
 
 @cpu_jit(inner=True)
-def _block(
+def block(
     shape, x, h0, in_h, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
     y, gate, out_row, out_pixel, height, width, columns, gated, lowest,
 ):  # fmt: skip
@@ -286,50 +307,55 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
     (
         threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
         out_image, out_row, out_pixel, out_first, groups, filters,
-        padded, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
-    ) = to_fixed_tuple(numbers, _COUNT)  # fmt: skip
+        copied, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+    ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
     bands = (grid_rows + rows - 1) // rows
     blocks = (columns + column_block - 1) // column_block
     wide, narrow = VECTORS * lanes(w), lanes(w)
     w_step = wide if packed_rows > 0 else filters
+    channels, per_group = in_c // groups, filters // groups
+    pitch = (per_group + wide - 1) // wide * wide
     tap_count = taps.size // 4
     tasks = images * bands * blocks
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
-        image, band, block = task // (bands * blocks), task // blocks % bands, task % blocks
-        row0, column0 = band * rows, block * column_block
-        height, width = min(rows, grid_rows - row0), min(column_block, columns - column0)
-        target = out_first + image * out_image + row0 * out_row + column0 * out_pixel
-        if padded > 0:
-            source, row_stride = scratch, pixels_wide * in_c
-            start = thread * band_rows * row_stride
-            h0 = row0 * step_h + band_h0
+        image, band, column = task // (bands * blocks), task // blocks % bands, task % blocks * column_block
+        row0 = band * rows
+        height, width = min(rows, grid_rows - row0), min(column_block, columns - column)
+        target = out_first + image * out_image + row0 * out_row + column * out_pixel
+        start = thread * band_rows * pixels_wide * in_c
+        if copied > 0:
             needed = band_rows - (rows - height) * step_h
-            image_start = image * in_h * in_w * in_c
-            _copy_band(inp, image_start, h0, needed, in_h, in_w * in_c, scratch, start, left * in_c, row_stride)
-            origin = start + left * in_c - band_h0 * row_stride
-        else:
-            source, row_stride = inp, in_w * in_c
-            origin = ((image * in_h + row0 * step_h) * in_w + column0 * step_w) * in_c
+            copy_band(
+                inp, image * in_h * in_w * in_c, row0 * step_h + band_h0, needed, in_h, in_w, groups, channels,
+                scratch, start, left, pixels_wide, band_rows,
+            )  # fmt: skip
         for group in range(groups):
-            first = origin + group * (in_c // groups)
-            k = group * (filters // groups)
-            end = k + filters // groups
-            while end - k >= wide:
-                place = k * packed_rows if packed_rows > 0 else k
-                _block(
-                    tile_shape(ROWS, VECTORS, False), at(source, first), row0 * step_h, in_h,
-                    row_stride, in_c, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count, at(bias, k),
-                    at(out, target + k), at(gate, target + k), out_row, out_pixel, height, width, 0, gated, lowest,
+            if copied > 0:
+                row_stride = pixels_wide * channels
+                source = at(scratch, start + left * channels + (group * band_rows - band_h0) * row_stride)
+            else:
+                row_stride = in_w * channels
+                source = at(inp, ((image * in_h + row0 * step_h) * in_w + column * step_w) * channels)
+            k = 0
+            while per_group - k >= wide:
+                first = group * per_group + k
+                place = (group * pitch + k) * packed_rows if packed_rows > 0 else first
+                block(
+                    tile_shape(ROWS, VECTORS, False), source, row0 * step_h, in_h,
+                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
+                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
+                    height, width, 0, gated, lowest,
                 )  # fmt: skip
                 k += wide
-            start_k = k
-            while k < end:
-                place = start_k * packed_rows + k - start_k if packed_rows > 0 else k
-                _block(
-                    tile_shape(ROWS, 1, True), at(source, first), row0 * step_h, in_h,
-                    row_stride, in_c, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count, at(bias, k),
-                    at(out, target + k), at(gate, target + k), out_row, out_pixel, height, width, end - k, gated,
-                    lowest,
+            whole = k
+            while k < per_group:
+                first = group * per_group + k
+                place = (group * pitch + whole) * packed_rows + k - whole if packed_rows > 0 else first
+                block(
+                    tile_shape(ROWS, 1, True), source, row0 * step_h, in_h,
+                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
+                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
+                    height, width, per_group - k, gated, lowest,
                 )  # fmt: skip
                 k += narrow
 

@@ -32,14 +32,12 @@ def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
         for r in range(p.R)
         for s in range(p.S)
     ]
-    mergeable = p.groups == 1 and p.dilation_w == 1
-    table = cpu_taps.merge(taps, channels) if mergeable else np.array(taps, np.int64)
     N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
-    if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (P, Q) == (H, W):
+    if (p.R, p.S, p.stride_h, p.stride_w, p.groups) == (1, 1, 1, 1, 1) and (P, Q) == (H, W):
         N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
     return cpu_taps.Grid(
         N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0,
-        table, p.R * p.S * channels, p.groups, p.K,
+        np.array(taps, np.int64), p.R * p.S * channels, p.groups, p.K,
     )  # fmt: skip
 
 

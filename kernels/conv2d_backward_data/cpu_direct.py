@@ -25,10 +25,10 @@ def grids_of(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
     """One grid a phase: the pixels (row + i * stride_h, column + j * stride_w) of gx."""
     p = problem
     filters = p.K // p.groups  # channels of gy that one channel of gx sees
-    if (p.R, p.S, p.stride_h, p.stride_w) == (1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
+    if (p.R, p.S, p.stride_h, p.stride_w, p.groups) == (1, 1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
         pixels = p.N * p.P * p.Q  # a matrix product: all pixels are one row
         tap = np.array([(0, 0, 0, filters)], np.int64)
-        return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, filters, p.groups, p.C),)
+        return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, filters, 1, p.C),)
     grids = []
     for row in range(min(p.stride_h, p.H)):
         for column in range(min(p.stride_w, p.W)):
@@ -43,12 +43,11 @@ def grids_of(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
                         # transposed_filter reverses the taps, so that neighbours in gy are neighbours in it
                         w_row = ((p.R - 1 - r) * p.S + p.S - 1 - s) * filters
                         taps.append((above, before, w_row, filters))
-            table = cpu_taps.merge(taps, filters) if p.groups == 1 else np.array(taps, np.int64).reshape(-1, 4)
             grids.append(
                 cpu_taps.Grid(
                     p.N, p.P, p.Q, p.K, -(-(p.H - row) // p.stride_h), -(-(p.W - column) // p.stride_w), 1, 1,
                     p.H * p.W * p.C, p.stride_h * p.W * p.C, p.stride_w * p.C, (row * p.W + column) * p.C,
-                    table, p.R * p.S * filters, p.groups, p.C,
+                    np.array(taps, np.int64).reshape(-1, 4), p.R * p.S * filters, p.groups, p.C,
                 )
             )  # fmt: skip
     return tuple(grids)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv.kernels import cpu_taps
 from fastconv.kernels.cpu_chunks import add_chunks
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
@@ -65,16 +64,17 @@ class _Plan:
 def _plan(problem: Conv2DProblem) -> _Plan:
     p = problem
     channels, filters = p.C // p.groups, p.K // p.groups
-    taps = [
-        (r * p.dilation_h, s * p.dilation_w, (r * p.S + s) * channels, channels) for r in range(p.R) for s in range(p.S)
-    ]
     patch = p.R * p.S * p.C if p.groups == 1 and p.dilation_w == 1 and p.S * p.C <= _PATCH_RUN and p.R > 1 else 0
     if patch:
-        merged = np.array([(0, 0, 0, patch)], np.int64)
+        runs = [(0, 0, 0, patch)]
     elif p.groups == 1 and p.dilation_w == 1:
-        merged = cpu_taps.merge(taps, channels)
+        runs = [(r * p.dilation_h, 0, r * p.S * channels, p.S * channels) for r in range(p.R)]
     else:
-        merged = np.array(taps, np.int64)
+        runs = [
+            (r * p.dilation_h, s * p.dilation_w, (r * p.S + s) * channels, channels)
+            for r in range(p.R)
+            for s in range(p.S)
+        ]
     pieces = [
         (
             tap_h,
@@ -85,7 +85,7 @@ def _plan(problem: Conv2DProblem) -> _Plan:
             group * filters + k,
             min(_PIECE, filters - k),
         )
-        for tap_h, tap_w, row, count in merged.tolist()
+        for tap_h, tap_w, row, count in runs
         for group in range(p.groups)
         for i in range(0, count, _PIECE)
         for k in range(0, filters, _PIECE)

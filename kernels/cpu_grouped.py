@@ -1,0 +1,105 @@
+"""Convolution with small groups over a list of taps: several groups side by side in a vector.
+
+Differs from cpu_taps.py, whose tiles hold filters of one group: with 4 filters a group they would fill 4 lanes of 16.
+Here a vector of channels is taken as one group, whose filter is a block diagonal; its zeros are left out by exchanging
+the lanes of x between products (see `group_shape` in cpu_simd.py). All else is as there. Limited by FLOPs.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes
+from fastconv.kernels.cpu_taps import COUNT, Grid, block, copy_band
+from fastconv.kernels.problem import Conv2DProblem
+
+
+def unsupported(problem: Conv2DProblem) -> str | None:
+    """Why a problem has no small groups that fill vectors, or None."""
+    p = problem
+    size, lanes = p.C // p.groups, VECTOR_BYTES // p.itemsize
+    if p.C == p.K > lanes and 1 < size <= lanes and size & (size - 1) == 0 and p.C % lanes == 0:
+        return None
+    return f"groups must have 2, 4, ... {lanes} channels and as many filters, and fill several vectors of {lanes}"
+
+
+def pays(problem: Conv2DProblem) -> bool:
+    """Whether a group leaves half a vector empty."""
+    return 2 * problem.C // problem.groups * problem.itemsize <= VECTOR_BYTES
+
+
+def merged(problem: Conv2DProblem) -> Conv2DProblem:
+    """The problem with groups as wide as a vector."""
+    return replace(problem, groups=problem.C * problem.itemsize // VECTOR_BYTES)
+
+
+def filter_bytes(problem: Conv2DProblem) -> int:
+    """Of the filters in the order that `convolve` puts them in."""
+    return problem.R * problem.S * problem.C // problem.groups * problem.K * problem.itemsize
+
+
+@functools.lru_cache(maxsize=64)
+def _order(rows: int, size: int, channels: int, lanes: int) -> np.ndarray:
+    """Indices into w (taps, size, channels) for (vectors of channels, taps, size, lanes): what each lane sees in turn."""
+    lane = np.arange(lanes)
+    seen = (lane % size)[None] ^ np.array(group_rows(size))[:, None]  # (size, lanes): the channel of its group
+    vectors, taps = np.arange(channels // lanes), np.arange(rows // size)
+    row = taps[None, :, None, None] * size + seen[None, None]
+    return (row * channels + vectors[:, None, None, None] * lanes + lane).reshape(-1)
+
+
+def convolve(problem: Conv2DProblem, grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None) -> None:
+    """As `cpu_taps.convolve`; grid: of the `merged` problem; w (R * S, channels of a group, C), flat."""
+    p = problem
+    size, vector = p.C // p.groups, VECTOR_BYTES // p.itemsize
+    ordered = workspace[: filter_bytes(p)].view(w.dtype)
+    np.take(w, _order(p.R * p.S * size, size, p.C, vector), out=ordered, mode="clip")
+    bands = workspace[filter_bytes(p) :]
+    cut, numbers, _ = cpu_taps.cut_and_numbers(grid, inp.itemsize, threads_for(grid.multiply_adds))
+    _run(
+        inp, ordered, bias, out, out if gate is None else gate, bands[: cut.band_bytes].view(inp.dtype),
+        grid.runs.reshape(-1), numbers, p.R * p.S, size, gate is not None, inp.dtype.type(lowest),
+    )  # fmt: skip
+
+
+@cpu_jit(inner=True)
+def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest):
+    """A share of the bands of all images."""
+    (
+        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
+        out_image, out_row, out_pixel, out_first, groups, filters,
+        copied, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+    ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
+    bands, width = (grid_rows + rows - 1) // rows, lanes(w)
+    row_stride = pixels_wide * width
+    start = thread * band_rows * row_stride * groups
+    tasks = images * bands
+    for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
+        image, row0 = task // bands, task % bands * rows
+        height = min(rows, grid_rows - row0)
+        copy_band(
+            inp, image * in_h * in_w * in_c, row0 * step_h + band_h0, band_rows - (rows - height) * step_h, in_h, in_w,
+            groups, width, scratch, start, left, pixels_wide, band_rows,
+        )  # fmt: skip
+        for group in range(groups):
+            c, first = group * width, start + left * width + (group * band_rows - band_h0) * row_stride
+            target = out_first + image * out_image + row0 * out_row + c
+            block(
+                group_shape(ROWS), at(scratch, first), row0 * step_h, in_h, row_stride, width, step_h, step_w,
+                at(w, c * tap_count * size), size, at(taps, 0), taps.size // 4, at(bias, c), at(out, target),
+                at(gate, target), out_row, out_pixel, height, columns, 0, gated, lowest,
+            )  # fmt: skip
+
+
+@cpu_jit
+def _run(inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest):
+    parallel_for(
+        _thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest)
+    )
