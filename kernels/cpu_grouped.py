@@ -100,6 +100,4 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, tap_count, 
 
 @cpu_jit
 def _run(inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest):
-    parallel_for(
-        _thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest)
-    )
+    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest))

@@ -8,4 +8,7 @@ A kernel that `fuses` "relu" takes `relu=x` (N,H,W,C), the output of a ReLU, and
 x <= 0.
 """
 
-DEFAULT = {"cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_patches", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}
+DEFAULT = {
+    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_patches", "cpu_direct", "cpu_im2col", "reference"),
+    "gpu": (),
+}

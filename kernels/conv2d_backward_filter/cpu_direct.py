@@ -1,10 +1,13 @@
 """backward_filter in register tiles: filter elements stay in registers while the pixels stream past.
 
-The forward tile turned round: rows are neighbouring elements (s, c) of one filter row, columns a block of
-filters, and each pixel adds the outer product of its inputs and its gradients. A task sums pieces of the filter that
-fit the level-2 cache. Where they are too few to go round, the images are split into chunks too, by the problem alone;
-each chunk sums into a filter of its own, and the chunks are then added in order, so the thread count changes no bit.
-Limited by FLOPs, with few channels by loads (rows + vectors of them for rows * vectors multiply-adds).
+The forward tile turned round: rows are neighbouring elements (r, s, c) of gw, columns a block of filters, and each pixel
+adds the outer product of its inputs and its gradients. A pass takes about a hundred pixels. What a tile's rows see of
+them is copied into a panel (pixels, rows) first, zeros where that is beyond the image: the tile then reads line after
+line, whatever the stride and the padding, and the panel serves all filters (about 1 copy for K / 2 cycles of products).
+
+A task sums a share of gw that fits the level-2 cache. Where the shares are too few to go round, the passes are split into
+chunks too, by the problem alone; each chunk sums into a filter of its own, and the chunks are then added in order, so the
+thread count changes no bit. Limited by FLOPs; with few filters by copying the panels.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastconv.kernels.cpu_chunks import add_chunks
 from fastconv.kernels.cpu_jit import cpu_jit
@@ -29,77 +33,81 @@ from fastconv.kernels.cpu_simd import (
     tile_rows,
     tile_shape,
     tile_store,
+    tile_zero,
 )
 from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
 
-_TASKS = 16  # chunks of images times pieces of the filter: work for as many threads
-_PIECE = 256  # rows and columns of gw that a task sums: they stay in the level-2 cache
+_TASKS = 16  # chunks of passes times shares of the filter, if there is work for as many
+_TASK_WORK = 1 << 19  # multiply-adds that are worth a task
+_SHARE_BYTES = 1 << 18  # of gw that a task sums: they stay in the level-2 cache
+_SHARE_PANELS = 8  # at least, since each share packs all gradients
+_PASS_PIXELS = 112  # that a pass sums: a panel and a block of their gradients stay in the level-1 cache
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
-_PASS_PIXELS = 112  # that a pass over a piece sums: what a tile reads of them stays in the level-1 cache
-_PATCH_RUN = 12  # neighbours of x, at most, for which windows are copied out: a filter row would fill no tile
+_COUNT = 26  # of the numbers that the compiled code is handed
 
 
 @dataclass(frozen=True)
 class _Plan:
     """How a problem is cut.
 
-    pieces: (tap_h, tap_w, first channel, rows of gw, the first of them, first filter, filters), int64 (T, 7): so many
-        neighbours in x are the rows of gw from that one on.
-    chunks: partial filters. images, rows: of y, taken by one pass over a piece. band: padded input rows of one image
-        that such a pass reads; 0 where there is no padding. packed: elements of gy that a pass packs, 0 if it does not.
-        patch: elements of a window where they are copied out, else 0.
+    segments: (row of the panel, tap_h, first element relative to a pixel's own in its row of x, length), int64 (T, 4):
+        neighbours in x that are neighbours in a panel. first_segment: of each panel of a group, and their end.
+    panels: of a group. chunks: partial filters. shares: of the panels of all groups. images, rows: of y, taken by a pass.
+    packed: elements of gy that a pass packs, 0 if it does not.
     """
 
-    pieces: np.ndarray
+    segments: np.ndarray
+    first_segment: np.ndarray
+    panels: int
     chunks: int
+    shares: int
     images: int
     rows: int
-    band: int
     packed: int
-    patch: int
 
 
 @functools.lru_cache(maxsize=1024)
 def _plan(problem: Conv2DProblem) -> _Plan:
     p = problem
     channels, filters = p.C // p.groups, p.K // p.groups
-    patch = p.R * p.S * p.C if p.groups == 1 and p.dilation_w == 1 and p.S * p.C <= _PATCH_RUN and p.R > 1 else 0
-    if patch:
-        runs = [(0, 0, 0, patch)]
-    elif p.groups == 1 and p.dilation_w == 1:
-        runs = [(r * p.dilation_h, 0, r * p.S * channels, p.S * channels) for r in range(p.R)]
-    else:
-        runs = [
-            (r * p.dilation_h, s * p.dilation_w, (r * p.S + s) * channels, channels)
-            for r in range(p.R)
-            for s in range(p.S)
-        ]
-    pieces = [
-        (
-            tap_h,
-            tap_w,
-            group * channels + i,
-            min(_PIECE, count - i),
-            row + i,
-            group * filters + k,
-            min(_PIECE, filters - k),
-        )
-        for tap_h, tap_w, row, count in runs
-        for group in range(p.groups)
-        for i in range(0, count, _PIECE)
-        for k in range(0, filters, _PIECE)
-    ]
-    small = p.groups > 1 or p.R * p.S * channels * p.K <= _PIECE * _PIECE  # then a task sums all pieces of its chunk
-    chunks = max(1, min(p.N, -(-_TASKS // (1 if small else len(pieces)))))
-    packs = p.groups == 1 and p.K > _PACKED_FILTERS
+    merges = p.groups == 1 and p.dilation_w == 1
+    run = p.S * channels if merges else channels  # elements of gw that are neighbours in x
+    elements = p.R * p.S * channels
+    panels = -(-elements // ROWS)
+    segments, first_segment = [], []
+    for panel in range(panels):
+        first_segment.append(len(segments))
+        begin, end = panel * ROWS, min(elements, (panel + 1) * ROWS)
+        while begin < end:
+            r, rest = divmod(begin, p.S * channels)
+            s, c = divmod(rest, channels)
+            length = min(end, (begin // run + 1) * run) - begin
+            segments.append((begin - panel * ROWS, r * p.dilation_h, s * p.dilation_w * p.C + c, length))
+            begin += length
+    first_segment.append(len(segments))
     rows = max(1, min(p.P, _PASS_PIXELS // p.Q))
-    images = max(1, min(-(-p.N // chunks), _PASS_PIXELS // (p.P * p.Q))) if rows == p.P else 1
-    padded = p.pad_top or p.pad_bottom or p.pad_left or p.pad_right
-    band = (rows - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1 if padded else 0
+    images = max(1, min(p.N, _PASS_PIXELS // (p.P * p.Q)))
+    passes = -(-p.N // images) * -(-p.P // rows)
+    tasks = max(1, min(_TASKS, p.flops // 2 // _TASK_WORK))
+    data_size = p.N * (p.H * p.W * p.C + p.P * p.Q * p.K)
+    shares, chunks = _cut(tasks, elements * p.K, data_size, p.itemsize, panels * p.groups)
+    chunks = max(1, min(passes, chunks))
     wide = VECTORS * VECTOR_BYTES // p.itemsize
-    packed = images * rows * p.Q * -(-min(p.K, _PIECE) // wide) * wide if packs else 0
-    return _Plan(np.array(pieces, np.int64), chunks, images, rows, band, packed, patch)
+    packs = p.groups > 1 or p.K > _PACKED_FILTERS
+    packed = images * rows * p.Q * -(-filters // wide) * wide if packs else 0
+    return _Plan(
+        np.array(segments, np.int64), np.array(first_segment, np.int64), panels, chunks, shares, images, rows, packed
+    )
+
+
+def _cut(tasks: int, filter_size: int, data_size: int, itemsize: int, panels: int) -> tuple[int, int]:
+    """Shares and chunks, so many tasks or more, that move least: each share reads all data, each chunk writes a filter,
+    which is read and written again."""
+    most = -(-panels // _SHARE_PANELS)
+    least = min(most, -(-filter_size * itemsize // _SHARE_BYTES))
+    cuts = [(shares, -(-tasks // shares)) for shares in range(least, max(least, min(most, tasks)) + 1)]
+    return min(cuts, key=lambda cut: cut[0] * data_size + 3 * cut[1] * filter_size)
 
 
 def _threads(problem: Conv2DProblem) -> int:
@@ -107,85 +115,75 @@ def _threads(problem: Conv2DProblem) -> int:
 
 
 def _scratch(problem: Conv2DProblem) -> int:
-    """Elements of one thread's bands, packed gradients and windows."""
-    p, plan = problem, _plan(problem)
-    bands = plan.images * plan.band * (p.pad_left + p.W + p.pad_right) * p.C
-    return bands + plan.packed + plan.images * plan.rows * p.Q * plan.patch
+    """Elements of one thread's panel and packed gradients; lines of 64 bytes."""
+    plan = _plan(problem)
+    line = 64 // problem.itemsize
+    return -(-(plan.packed + plan.images * plan.rows * problem.Q * ROWS) // line) * line
 
 
-def _workspace_bytes(problem: Conv2DProblem) -> int:
-    partial = _plan(problem).chunks * (problem.R * problem.S * (problem.C // problem.groups) + 1) * problem.K
-    return (partial + _threads(problem) * _scratch(problem)) * problem.itemsize
+def _partial(problem: Conv2DProblem) -> int:
+    """Elements of a chunk's sums: gw in whole panels of rows, then the bias."""
+    return (_plan(problem).panels * ROWS + 1) * problem.K
 
 
-@kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=_workspace_bytes)
+def workspace_bytes(problem: Conv2DProblem) -> int:
+    return (_plan(problem).chunks * _partial(problem) + _threads(problem) * _scratch(problem)) * problem.itemsize
+
+
+@kernel(limited_by="FLOPs: one fused multiply-add a lane and cycle", workspace_bytes=workspace_bytes)
 def cpu_direct(problem, x, gy, gw, gb, workspace):
     p, plan = problem, _plan(problem)
-    memory = workspace[: _workspace_bytes(p)].view(x.dtype)
-    partial = memory[: plan.chunks * (gw.size + p.K)]  # (chunks, R*S*C/groups + 1, K): filters, then bias
-    shares = 1 if p.groups > 1 else min(len(plan.pieces), -(-_TASKS // plan.chunks))
+    memory = workspace[: workspace_bytes(p)].view(x.dtype)
+    scratch = _threads(p) * _scratch(p)
+    sums, flat_gw = memory[scratch:], gw.reshape(-1)
+    biases = sums[_partial(p) - p.K :]
+    alone = plan.chunks == 1 and plan.panels * ROWS * p.K == gw.size  # nothing to add up or to cut off
+    if alone:
+        sums, biases = flat_gw, biases if gb is None else gb
     _run(
-        x.reshape(-1), np.ones(1, x.dtype), gy.reshape(-1), partial, memory[partial.size :], _threads(p),
-        p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.R, p.S,
-        p.stride_h, p.stride_w, p.dilation_h, p.pad_top, p.pad_left, p.pad_left + p.W + p.pad_right, plan.band,
-        plan.pieces, plan.chunks, shares, plan.images, plan.rows, plan.packed, plan.patch, _scratch(p), gw.size + p.K,
+        x.reshape(-1), np.ones(1, x.dtype), gy.reshape(-1), sums, biases, memory[:scratch],
+        plan.segments.reshape(-1), plan.first_segment, _numbers(p, _threads(p)),
     )  # fmt: skip
-    flat_gw = gw.reshape(-1)
-    bias = flat_gw[:0] if gb is None else gb
-    add_chunks(partial, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(partial.size))
+    if not alone:
+        bias = flat_gw[:0] if gb is None else gb
+        add_chunks(sums, flat_gw, bias, plan.chunks, gw.size, p.K, threads_for(plan.chunks * gw.size))
+
+
+@functools.lru_cache(maxsize=1024)
+def _numbers(problem: Conv2DProblem, threads: int) -> np.ndarray:
+    """All that `_run` must know besides arrays, int64."""
+    p, plan = problem, _plan(problem)
+    return np.array(
+        [
+            threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.stride_h, p.stride_w, p.pad_top, p.pad_left,
+            p.R * p.S * p.C // p.groups, p.groups, p.C // p.groups, p.K // p.groups, plan.panels, plan.chunks,
+            plan.shares, plan.images, plan.rows, plan.packed, _scratch(p), _partial(p), ROWS, int(plan.packed > 0),
+        ],
+        np.int64,
+    )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _tile(shape, x, row_stride, step_h, step_w, x_image, gy, gy_pixel, P, Q, images, gw, K, columns):
-    """rows x filters of gw, summed over all pixels of `images` images. x, gy, gw point at the tile's first element."""
-    sums = tile_load(shape, gw, K, columns)
-    for row in range(images * P):
-        a = at(x, row // P * x_image + row % P * step_h * row_stride)
-        sums = tile_product(sums, a, 1, step_w, at(gy, row * Q * gy_pixel), gy_pixel, Q, columns)
+def _tile(shape, fresh, panel, pitch, gy, gy_pixel, pixels, gw, K, columns):
+    """rows x filters of gw, plus all pixels of a pass. panel, gy, gw point at the tile's first element."""
+    sums = tile_zero(shape, gw)
+    if not fresh:
+        sums = tile_load(shape, gw, K, columns)
+    sums = tile_product(sums, panel, 1, pitch, gy, gy_pixel, pixels, columns)
     tile_store(sums, gw, K, columns)
 
 
 @cpu_jit(inner=True)
-def _rows(shape, x, row_stride, step_h, step_w, x_image, gy, gy_pixel, P, Q, images, gw, K, count, columns):
-    """`count` rows of gw: full tiles, then one of half their rows, then single rows."""
-    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
-    i = 0
-    while count - i >= tile_rows(shape):
-        _tile(
-            shape, at(x, i), row_stride, step_h, step_w, x_image, gy, gy_pixel, P, Q, images,
-            at(gw, i * K), K, columns,
-        )  # fmt: skip
-        i += tile_rows(shape)
-    while count - i >= tile_rows(half):
-        _tile(
-            half, at(x, i), row_stride, step_h, step_w, x_image, gy, gy_pixel, P, Q, images,
-            at(gw, i * K), K, columns,
-        )  # fmt: skip
-        i += tile_rows(half)
-    while i < count:
-        _tile(
-            single, at(x, i), row_stride, step_h, step_w, x_image, gy, gy_pixel, P, Q, images,
-            at(gw, i * K), K, columns,
-        )  # fmt: skip
-        i += 1
-
-
-@cpu_jit(inner=True)
-def _sum(x, row_stride, step_h, step_w, x_image, gy, gy_pixel, gy_block, P, Q, images, gw, K, rows, filters):
-    """rows x filters of gw: blocks of filters, each with all rows. gy_block: elements of gy from block to block."""
-    wide, narrow = VECTORS * lanes(x), lanes(x)
+def _sum(shape, tail, fresh, panel, pitch, gy, gy_pixel, gy_block, pixels, gw, K, filters):
+    """A panel's rows x all filters of its group. gy_block: elements of gy from block to block."""
+    wide, narrow = VECTORS * lanes(gw), lanes(gw)
     k = 0
     while filters - k >= wide:
-        _rows(
-            tile_shape(ROWS, VECTORS, False), x, row_stride, step_h, step_w, x_image,
-            at(gy, k // wide * gy_block), gy_pixel, P, Q, images, at(gw, k), K, rows, 0,
-        )  # fmt: skip
+        _tile(shape, fresh, panel, pitch, at(gy, k // wide * gy_block), gy_pixel, pixels, at(gw, k), K, 0)
         k += wide
     while k < filters:
-        _rows(
-            tile_shape(ROWS, 1, True), x, row_stride, step_h, step_w, x_image,
-            at(gy, k // wide * gy_block + k % wide), gy_pixel, P, Q, images, at(gw, k), K, rows, filters - k,
-        )  # fmt: skip
+        place = at(gy, k // wide * gy_block + k % wide)
+        _tile(tail, fresh, panel, pitch, place, gy_pixel, pixels, at(gw, k), K, filters - k)
         k += narrow
 
 
@@ -200,118 +198,102 @@ def _add_gradients(one, gy, K, pixels, filters, bias):
 
 
 @cpu_jit(inner=True)
-def _copy_bands(x, image, images, first, rows, H, width, scratch, start, left, row):
-    """Rows first .. first+rows of several images, zeros outside them: scratch (images, rows, row) from start on."""
-    for i in range(images):
-        for j in range(rows):
-            target, h = start + (i * rows + j) * row, first + j
-            inside = 0 <= h < H
-            for k in range(left if inside else row):
-                scratch[target + k] = 0
-            if inside:
-                for k in range(width):
-                    scratch[target + left + k] = x[((image + i) * H + h) * width + k]
-                for k in range(left + width, row):
-                    scratch[target + k] = 0
+def _edge(x, row, offset, width, length, target):
+    """`length` elements of x from `offset` on in the row of `width` that begins at `row`: 0 where they lie beyond it."""
+    for j in range(length):
+        target[j] = x[row + offset + j] if 0 <= offset + j < width else 0
 
 
 @cpu_jit(inner=True)
-def _copy_patches(source, row, step_h, step_w, image, images, rows, Q, R, run, dilation_h, target):
-    """The windows of images * rows * Q pixels, R runs of `run` elements each. source, target: pointers."""
-    shape = tile_shape(1, 1, True)
-    for i in range(images):
-        for p in range(rows):
-            for q in range(Q):
-                first = at(source, i * image + p * step_h * row + q * step_w)
-                pixel = at(target, ((i * rows + p) * Q + q) * R * run)
-                for r in range(R):
-                    for j in range(0, run, lanes(source)):
-                        window = tile_load(shape, at(first, r * dilation_h * row + j), 0, run - j)
-                        tile_store(window, at(pixel, r * run + j), 0, run - j)
+def _copy(x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, first, segments, begin, end, panel, pitch):
+    """What the segments begin .. end - 1 see of the pixels of a pass: panel (pixels, pitch), a pointer. first: the
+    first pixel's first element, relative to its row of x."""
+    shape, width, step = tile_shape(1, 1, True), W * C, stride_w * C
+    for segment in range(begin, end):
+        row, tap_h = segments[4 * segment], segments[4 * segment + 1]
+        start, length = first + segments[4 * segment + 2], segments[4 * segment + 3]
+        low = min(Q, max(0, (step - 1 - start) // step))
+        high = max(low, min(Q, (width - length - start) // step + 1))
+        for i in range(images):
+            for j in range(rows):
+                h = (p + j) * stride_h - top + tap_h
+                target = at(panel, (i * rows + j) * Q * pitch + row)
+                if 0 <= h < H:
+                    line = ((image + i) * H + h) * width
+                    for q in range(low):
+                        _edge(x, line, start + q * step, width, length, at(target, q * pitch))
+                    for q in range(low, high):
+                        elements = tile_load(shape, at(x, line + start + q * step), 0, length)
+                        tile_store(elements, at(target, q * pitch), 0, length)
+                    for q in range(high, Q):
+                        _edge(x, line, start + q * step, width, length, at(target, q * pitch))
+                else:
+                    for q in range(Q):
+                        for element in range(length):
+                            target[q * pitch + element] = 0
 
 
 @cpu_jit(inner=True)
-def _pack(gy, first, pixels, K, filters, scratch, start):
-    """`pixels` pixels of gy from element `first` on, in blocks of a register tile's filters: scratch (blocks, pixels,
-    filters of a block)."""
+def _pack(gy, first, pixels, K, filters, packed):
+    """`filters` filters of `pixels` pixels of gy from element `first` on, in blocks of a register tile's: packed (blocks,
+    pixels, filters of a block)."""
     wide = VECTORS * lanes(gy)
     for pixel in range(pixels):
         for k in range(0, filters, wide):
             row = tile_load(tile_shape(1, VECTORS, True), at(gy, first + pixel * K + k), 0, filters - k)
-            tile_store(row, at(scratch, start + k * pixels + pixel * wide), 0, wide)
+            tile_store(row, at(packed, k * pixels + pixel * wide), 0, wide)
 
 
 @cpu_jit(inner=True)
-def _thread(
-    thread, x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K, R, S,
-    stride_h, stride_w, dilation_h, top, left, width, band, pieces, chunks, shares, pass_images, pass_rows,
-    packed, patch,
-    size, stride_chunk,
-):  # fmt: skip
-    """A share of the pairs of a chunk and a share of the pieces."""
+def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, numbers):
+    """A share of the pairs of a chunk and a share of the panels."""
+    (
+        threads, N, H, W, C, P, Q, K, stride_h, stride_w, top, left, elements, groups, channels, filters, panels,
+        chunks, shares, pass_images, pass_rows, packed, size, chunk_size, pitch, packs,
+    ) = to_fixed_tuple(numbers, _COUNT)  # fmt: skip
+    full, tail = tile_shape(ROWS, VECTORS, False), tile_shape(ROWS, 1, True)
+    half, half_tail = fewer_rows(full, 2), fewer_rows(tail, 2)
     wide = VECTORS * lanes(x)
-    gradients, patches = thread * size, thread * size + packed
-    bands = patches + pass_images * pass_rows * Q * patch
+    gradients, panel_place = at(scratch, thread * size), at(scratch, thread * size + packed)
+    row_passes = (P + pass_rows - 1) // pass_rows
+    passes = (N + pass_images - 1) // pass_images * row_passes
     tasks = chunks * shares
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
         chunk, share = task // shares, task % shares
-        base = chunk * stride_chunk
-        bias = base + stride_chunk - K
-        begin, end = N * chunk // chunks, N * (chunk + 1) // chunks
-        for i in range(share, pieces.shape[0], shares):
-            for row in range(pieces[i, 3]):
-                for k in range(pieces[i, 6]):
-                    partial[base + (pieces[i, 4] + row) * K + pieces[i, 5] + k] = 0
-            if pieces[i, 4] == 0:
-                for k in range(pieces[i, 6]):
-                    partial[bias + pieces[i, 5] + k] = 0
-        for first in range(begin, end, pass_images):
-            images = min(pass_images, end - first)
-            for p in range(0, P, pass_rows):
-                rows = min(pass_rows, P - p)
-                if band > 0:
-                    source, row, image, origin = scratch, width * C, band * width * C, bands
-                    _copy_bands(x, first, images, p * stride_h - top, band, H, W * C, scratch, bands, left * C, row)
+        base = chunk * chunk_size
+        begin, end = passes * chunk // chunks, passes * (chunk + 1) // chunks
+        first_panel, last_panel = panels * groups * share // shares, panels * groups * (share + 1) // shares
+        for k in range(K if first_panel == 0 else 0):
+            biases[base + k] = 0
+        if begin == end:
+            sums[base : base + chunk_size - K] = 0
+        for number in range(begin, end):
+            image, p = number // row_passes * pass_images, number % row_passes * pass_rows
+            images, rows = min(pass_images, N - image), min(pass_rows, P - p)
+            fresh, pixels, gradient = number == begin, images * rows * Q, (image * P + p) * Q * K
+            if first_panel == 0:
+                _add_gradients(one, at(gy, gradient), K, pixels, K, at(biases, base))
+            for group in range(first_panel // panels, (last_panel + panels - 1) // panels):
+                if packs > 0:
+                    _pack(gy, gradient + group * filters, pixels, K, filters, gradients)
+                    b, gy_pixel, gy_block = gradients, wide, pixels * wide
                 else:
-                    source, row, image, origin = x, W * C, H * W * C, (first * H + p * stride_h) * W * C
-                gradient, pixels = (first * P + p) * Q * K, images * rows * Q
-                step_h, step_w = stride_h, stride_w * C
-                if patch > 0:
-                    _copy_patches(
-                        at(source, origin), row, step_h, step_w, image, images, rows, Q, R, S * C, dilation_h,
-                        at(scratch, patches),
+                    b, gy_pixel, gy_block = at(gy, gradient + group * filters), K, wide
+                for panel in range(max(0, first_panel - group * panels), min(panels, last_panel - group * panels)):
+                    _copy(
+                        x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, group * channels - left * C,
+                        segments, first_segment[panel], first_segment[panel + 1], panel_place, pitch,
                     )  # fmt: skip
-                    source, origin, image, row, step_h, step_w = scratch, patches, rows * Q * patch, Q * patch, 1, patch
-                for i in range(share, pieces.shape[0], shares):
-                    k, filters = pieces[i, 5], pieces[i, 6]
-                    if pieces[i, 4] == 0:
-                        _add_gradients(one, at(gy, gradient + k), K, pixels, filters, at(partial, bias + k))
-                    if packed > 0:
-                        _pack(gy, gradient + k, pixels, K, filters, scratch, gradients)
-                        b, gy_pixel, gy_block = at(scratch, gradients), wide, pixels * wide
+                    gw = at(sums, base + panel * pitch * K + group * filters)
+                    if elements - panel * pitch > tile_rows(half):
+                        _sum(full, tail, fresh, panel_place, pitch, b, gy_pixel, gy_block, pixels, gw, K, filters)
                     else:
-                        b, gy_pixel, gy_block = at(gy, gradient + k), K, wide
-                    a = at(source, origin + pieces[i, 0] * row + pieces[i, 1] * C + pieces[i, 2])
-                    _sum(
-                        a, row, step_h, step_w, image, b, gy_pixel, gy_block, rows, Q, images,
-                        at(partial, base + pieces[i, 4] * K + k), K, pieces[i, 3], filters,
-                    )  # fmt: skip
+                        _sum(
+                            half, half_tail, fresh, panel_place, pitch, b, gy_pixel, gy_block, pixels, gw, K,
+                            filters,
+                        )  # fmt: skip
 
 
 @cpu_jit
-def _run(
-    x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K, R, S,
-    stride_h, stride_w, dilation_h, top, left, width, band, pieces, chunks, shares, pass_images, pass_rows,
-    packed, patch,
-    size, stride_chunk,
-):  # fmt: skip
-    parallel_for(
-        _thread,
-        threads,
-        (
-            x, one, gy, partial, scratch, threads, N, H, W, C, P, Q, K, R, S,
-            stride_h, stride_w, dilation_h, top, left, width, band, pieces, chunks, shares, pass_images, pass_rows,
-            packed, patch,
-            size, stride_chunk,
-        ),
-    )  # fmt: skip
+def _run(x, one, gy, sums, biases, scratch, segments, first_segment, numbers):
+    parallel_for(_thread, numbers[0], (x, one, gy, sums, biases, scratch, segments, first_segment, numbers))
