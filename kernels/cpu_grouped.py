@@ -47,7 +47,7 @@ def filter_bytes(problem: Conv2DProblem) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _order(rows: int, size: int, channels: int, lanes: int) -> np.ndarray:
-    """Indices into w (taps, size, channels) for (vectors of channels, taps, size, lanes): what each lane sees in turn."""
+    """Indices into w (taps, size, channels) for (vectors of channels, taps, size, lanes): what a lane sees in turn."""
     lane = np.arange(lanes)
     seen = (lane % size)[None] ^ np.array(group_rows(size))[:, None]  # (size, lanes): the channel of its group
     vectors, taps = np.arange(channels // lanes), np.arange(rows // size)
@@ -85,15 +85,15 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, tap_count, 
         image, row0 = task // bands, task % bands * rows
         height = min(rows, grid_rows - row0)
         copy_band(
-            inp, image * in_h * in_w * in_c, row0 * step_h + band_h0, band_rows - (rows - height) * step_h, in_h, in_w,
+            inp, image * in_h * in_w * in_c, row0 * step_h, band_h0, (height - 1) * step_h + 1, taps, in_h, in_w,
             groups, width, scratch, start, left, pixels_wide, band_rows,
         )  # fmt: skip
         for group in range(groups):
             c, first = group * width, start + left * width + (group * band_rows - band_h0) * row_stride
             target = out_first + image * out_image + row0 * out_row + c
             block(
-                group_shape(ROWS), at(scratch, first), row0 * step_h, in_h, row_stride, width, step_h, step_w,
-                at(w, c * tap_count * size), size, at(taps, 0), taps.size // 4, at(bias, c), at(out, target),
+                group_shape(ROWS), at(scratch, first), row0 * step_h, 0, in_h, in_w, row_stride, width, step_h, step_w,
+                at(w, c * tap_count * size), size, at(taps, 0), taps.size // 5, at(bias, c), at(out, target),
                 at(gate, target), out_row, out_pixel, height, columns, 0, gated, lowest,
             )  # fmt: skip
 

@@ -90,16 +90,18 @@ class Grid:
 
     @functools.cached_property
     def runs(self) -> np.ndarray:
-        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter."""
+        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; each with the
+        pixels it covers, int64 (T, 5)."""
         runs: list[list[int]] = []
         for tap_h, tap_w, row, count in self.taps.tolist():
             if runs:
                 last = runs[-1]
                 if [tap_h, tap_w, row] == [last[0], last[1] + last[3] // count, last[2] + last[3]]:
                     last[3] += count
+                    last[4] += 1
                     continue
-            runs.append([tap_h, tap_w, row, count])
-        return np.array(runs, np.int64).reshape(-1, 4)
+            runs.append([tap_h, tap_w, row, count, 1])
+        return np.array(runs, np.int64).reshape(-1, 5)
 
     @property
     def copied(self) -> bool:
@@ -215,41 +217,58 @@ def _pack(w, packed, rows, filters, groups, threads):
 
 
 @cpu_jit(inner=True)
-def copy_band(inp, image, first, count, in_h, in_w, groups, channels, scratch, start, left, pixels, rows):
-    """Input rows first .. first+count that lie in the image, zeros at both ends, into the scratch band (groups, rows,
-    pixels, channels)."""
-    line, in_c = tile_shape(1, 1, True), groups * channels
-    for h in range(max(0, first), min(in_h, first + count)):
-        source = image + h * in_w * in_c
-        row = start + (h - first) * pixels * channels
-        for group in range(groups):
-            begin = row + group * rows * pixels * channels
-            for j in range(begin, begin + left * channels):
-                scratch[j] = 0
-            for j in range(begin + (left + in_w) * channels, begin + pixels * channels):
-                scratch[j] = 0
-        inside = row + left * channels
-        if groups == 1:
-            for j in range(in_w * channels):
-                scratch[inside + j] = inp[source + j]
-        else:
-            for w in range(in_w):
-                for group in range(groups):
-                    pixel = inside + (group * rows * pixels + w) * channels
-                    for j in range(0, channels, lanes(inp)):
-                        part = tile_load(line, at(inp, source + w * in_c + group * channels + j), 0, channels - j)
-                        tile_store(part, at(scratch, pixel + j), 0, channels - j)
+def _copy_row(inp, source, in_w, groups, channels, band_row, scratch, target, left, pixels):
+    """One input row with zeros at both ends. band_row: elements of scratch from group to group."""
+    line, inside, end = tile_shape(1, 1, True), left * channels, (left + in_w) * channels
+    for group in range(groups):
+        begin = target + group * band_row
+        for j in range(begin, begin + inside):
+            scratch[j] = 0
+        for j in range(begin + end, begin + pixels * channels):
+            scratch[j] = 0
+    if groups == 1:
+        for j in range(in_w * channels):
+            scratch[target + inside + j] = inp[source + j]
+    else:
+        for w in range(in_w):
+            for group in range(groups):
+                pixel = target + group * band_row + inside + w * channels
+                for j in range(0, channels, lanes(inp)):
+                    part = tile_load(line, at(inp, source + (w * groups + group) * channels + j), 0, channels - j)
+                    tile_store(part, at(scratch, pixel + j), 0, channels - j)
+
+
+@cpu_jit(inner=True)
+def copy_band(
+    inp, image, h0, first, span, taps, in_h, in_w, groups, channels, scratch, start, left, pixels, rows
+):  # fmt: skip
+    """What grid rows from input row h0 on, `span` input rows of them, see of the image, into the scratch band (groups,
+    rows, pixels, channels), whose first row is h0 + first. Rows between the taps are left as they are."""
+    row_size, done = pixels * channels, 0
+    for t in range(taps.size // 5):
+        tap_h = taps[5 * t] - first
+        for row in range(max(done, tap_h), tap_h + span):
+            h = h0 + first + row
+            if 0 <= h < in_h:
+                source = image + h * in_w * groups * channels
+                _copy_row(
+                    inp, source, in_w, groups, channels, rows * row_size, scratch, start + row * row_size, left, pixels
+                )  # fmt: skip
+            done = row + 1
 
 
 @cpu_jit(inner=True)
 def _tile(
-    shape, x, row_stride, in_c, step, w, w_step, taps, first, last, bias, y, gate, out_pixel, columns, gated, lowest
+    shape, x, row_stride, in_c, step, w, w_step, taps, first, last, from_w, to_w, bias, y, gate, out_pixel, columns,
+    gated, lowest,
 ):  # fmt: skip
-    """One tile: pixels x filters, taps first .. last. x, w, taps, bias, y, gate point at its first element."""
+    """One tile: pixels x filters, taps first .. last, but those that end before from_w or begin after to_w: they see
+    nothing of the image. x, w, taps, bias, y, gate point at its first element."""
     sums = tile_row(shape, bias, columns)
     for t in range(first, last):
-        a = at(x, taps[4 * t] * row_stride + taps[4 * t + 1] * in_c)
-        sums = tile_product(sums, a, step, 1, at(w, taps[4 * t + 2] * w_step), w_step, taps[4 * t + 3], columns)
+        if from_w < taps[5 * t + 1] + taps[5 * t + 4] and taps[5 * t + 1] <= to_w:
+            a = at(x, taps[5 * t] * row_stride + taps[5 * t + 1] * in_c)
+            sums = tile_product(sums, a, step, 1, at(w, taps[5 * t + 2] * w_step), w_step, taps[5 * t + 3], columns)
     if gated:
         sums = tile_above(sums, tile_load(shape, gate, out_pixel, columns), lowest)
     else:
@@ -259,25 +278,27 @@ def _tile(
 
 @cpu_jit(inner=True)
 def block(
-    shape, x, h0, in_h, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
+    shape, x, h0, w0, in_h, in_w, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
     y, gate, out_row, out_pixel, height, width, columns, gated, lowest,
 ):  # fmt: skip
-    """height x width pixels of one block of filters; x points at input row h0."""
+    """height x width pixels of one block of filters; x points at row h0, column w0 of
+    the input."""
     half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
     step = step_w * in_c
     for row in range(height):
         a = at(x, row * step_h * row_stride)
         h = h0 + row * step_h
         first, last = 0, tap_count
-        while first < last and h + taps[4 * first] < 0:
+        while first < last and h + taps[5 * first] < 0:
             first += 1
-        while last > first and h + taps[4 * last - 4] >= in_h:
+        while last > first and h + taps[5 * last - 5] >= in_h:
             last -= 1
         q = 0
         while width - q >= tile_rows(shape):
             o = row * out_row + q * out_pixel
             _tile(
-                shape, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                shape, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
+                -w0 - (q + tile_rows(shape) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
                 at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += tile_rows(shape)
@@ -285,14 +306,16 @@ def block(
             q = min(q, width - tile_rows(half))
             o = row * out_row + q * out_pixel
             _tile(
-                half, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                half, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
+                -w0 - (q + tile_rows(half) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
                 at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += tile_rows(half)
         while q < width:
             o = row * out_row + q * out_pixel
             _tile(
-                single, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last, bias,
+                single, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
+                -w0 - q * step_w, in_w - 1 - w0 - q * step_w, bias,
                 at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
             )  # fmt: skip
             q += 1
@@ -315,7 +338,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
     w_step = wide if packed_rows > 0 else filters
     channels, per_group = in_c // groups, filters // groups
     pitch = (per_group + wide - 1) // wide * wide
-    tap_count = taps.size // 4
+    tap_count = taps.size // 5
     tasks = images * bands * blocks
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
         image, band, column = task // (bands * blocks), task // blocks % bands, task % blocks * column_block
@@ -324,10 +347,9 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
         target = out_first + image * out_image + row0 * out_row + column * out_pixel
         start = thread * band_rows * pixels_wide * in_c
         if copied > 0:
-            needed = band_rows - (rows - height) * step_h
             copy_band(
-                inp, image * in_h * in_w * in_c, row0 * step_h + band_h0, needed, in_h, in_w, groups, channels,
-                scratch, start, left, pixels_wide, band_rows,
+                inp, image * in_h * in_w * in_c, row0 * step_h, band_h0, (height - 1) * step_h + 1, taps, in_h, in_w,
+                groups, channels, scratch, start, left, pixels_wide, band_rows,
             )  # fmt: skip
         for group in range(groups):
             if copied > 0:
@@ -341,7 +363,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
                 first = group * per_group + k
                 place = (group * pitch + k) * packed_rows if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, VECTORS, False), source, row0 * step_h, in_h,
+                    tile_shape(ROWS, VECTORS, False), source, row0 * step_h, column * step_w, in_h, in_w,
                     row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
                     at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
                     height, width, 0, gated, lowest,
@@ -352,7 +374,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
                 first = group * per_group + k
                 place = (group * pitch + whole) * packed_rows + k - whole if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, 1, True), source, row0 * step_h, in_h,
+                    tile_shape(ROWS, 1, True), source, row0 * step_h, column * step_w, in_h, in_w,
                     row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
                     at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
                     height, width, per_group - k, gated, lowest,

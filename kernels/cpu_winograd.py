@@ -57,7 +57,7 @@ LINE = 16  # elements, of float32 a cache line
 
 _BLOCK_BYTES = 1 << 19  # of what lies between the stages, for one thread: half of a typical level-2 cache
 _LEAST_BLOCK = 7 * ROWS  # tiles: fewer would read filters that lie in memory too often
-_FILLED = 0.4  # of the tiles' pixels that must be in the image: a direct convolution leaves out what is not
+_FILLED = 0.3  # of the tiles' products must count, at least: direct convolution leaves out what is beyond the image
 _GROUP = 4  # register tiles side by side, at most, whose products are kept before they are spread
 
 
@@ -82,12 +82,19 @@ def tile_count(problem):
     return problem.N * math.prod(tiling_of(problem))
 
 
-def pays(problem):
+def _inside(size, out, dilation, pad):
+    """The share of the products of a row of `out` windows that reads inside an image of `size` pixels."""
+    firsts = [pad - tap * dilation for tap in range(3)]  # the window whose tap reads pixel 0
+    return sum(max(0, min(out, first + size) - max(0, first)) for first in firsts) / (3 * max(1, out))
+
+
+def pays(problem, filled=_FILLED):
     """Whether it is faster than direct convolution: with channels enough to fill register tiles, tiles enough to be
-    worth transforming the filters for, and not too many pixels of them beyond the image."""
+    worth transforming the filters for, and at least so many of their products inside the image."""
     p, tiles = problem, tile_count(problem)
-    filled = p.N * p.P * p.Q >= _FILLED * STEP * STEP * tiles
-    return min(p.C, p.K) >= 16 and tiles >= 4 * ROWS and filled
+    inside = _inside(p.H, p.P, p.dilation_h, p.pad_top) * _inside(p.W, p.Q, p.dilation_w, p.pad_left)
+    products = p.N * p.P * p.Q * inside
+    return min(p.C, p.K) >= 16 and tiles >= 2 * ROWS and products >= filled * STEP * STEP * tiles
 
 
 def threads_of(problem):

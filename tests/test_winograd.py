@@ -40,7 +40,7 @@ def test_chosen_where_it_pays(op):
     assert dispatch.kernel_for(op, LARGE).name == "cpu_winograd"
     for text in ("N=1 H=5 W=5 C=256 K=96", "N=64 H=28 W=28 C=1 K=32", "N=64 H=28 W=28 C=32 K=10"):
         problem = kernels.Conv2DProblem.parse(f"{text} R=3 S=3")
-        assert dispatch.kernel_for(op, problem).name == "cpu_direct"
+        assert dispatch.kernel_for(op, problem).name != "cpu_winograd"
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -1,13 +1,14 @@
 """backward_filter in register tiles: filter elements stay in registers while the pixels stream past.
 
-The forward tile turned round: rows are neighbouring elements (r, s, c) of gw, columns a block of filters, and each pixel
-adds the outer product of its inputs and its gradients. A pass takes about a hundred pixels. What a tile's rows see of
-them is copied into a panel (pixels, rows) first, zeros where that is beyond the image: the tile then reads line after
-line, whatever the stride and the padding, and the panel serves all filters (about 1 copy for K / 2 cycles of products).
+The forward tile turned round: rows are neighbouring elements (r, s, c) of gw, columns a block of filters, and each
+pixel adds the outer product of its inputs and its gradients. A pass takes about a hundred pixels. What a tile's rows
+see of them is copied into a panel (pixels, rows) first, zeros where that is beyond the image: the tile then reads line
+after line, whatever the stride and the padding, and the panel serves all filters. Rows of pixels that see nothing of
+the image are left out.
 
-A task sums a share of gw that fits the level-2 cache. Where the shares are too few to go round, the passes are split into
-chunks too, by the problem alone; each chunk sums into a filter of its own, and the chunks are then added in order, so the
-thread count changes no bit. Limited by FLOPs; with few filters by copying the panels.
+A task sums a share of gw that fits the level-2 cache. Where the shares are too few to go round, the passes are split
+into chunks too, by the problem alone; each chunk sums into a filter of its own, and the chunks are then added in order,
+so the thread count changes no bit. Limited by FLOPs; with few filters by copying the panels.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ _COUNT = 26  # of the numbers that the compiled code is handed
 class _Plan:
     """How a problem is cut.
 
-    segments: (row of the panel, tap_h, first element relative to a pixel's own in its row of x, length), int64 (T, 4):
-        neighbours in x that are neighbours in a panel. first_segment: of each panel of a group, and their end.
-    panels: of a group. chunks: partial filters. shares: of the panels of all groups. images, rows: of y, taken by a pass.
-    packed: elements of gy that a pass packs, 0 if it does not.
+    segments: (row of the panel, tap_h, first element relative to a pixel's own in its row of x, length), int64 (T, 4),
+        tap_h not decreasing: neighbours in x that are neighbours in a panel. first_segment: of each panel of a group,
+        and their end. panels: of a group. chunks: partial filters. shares: of the panels of all groups. images, rows:
+        of y, taken by a pass. packed: elements of gy that a pass packs, 0 if it does not.
     """
 
     segments: np.ndarray
@@ -199,7 +200,7 @@ def _add_gradients(one, gy, K, pixels, filters, bias):
 
 @cpu_jit(inner=True)
 def _edge(x, row, offset, width, length, target):
-    """`length` elements of x from `offset` on in the row of `width` that begins at `row`: 0 where they lie beyond it."""
+    """`length` elements of x from `offset` on in the row of `width` that begins at `row`: 0 where they lie beyond."""
     for j in range(length):
         target[j] = x[row + offset + j] if 0 <= offset + j < width else 0
 
@@ -235,8 +236,8 @@ def _copy(x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, first,
 
 @cpu_jit(inner=True)
 def _pack(gy, first, pixels, K, filters, packed):
-    """`filters` filters of `pixels` pixels of gy from element `first` on, in blocks of a register tile's: packed (blocks,
-    pixels, filters of a block)."""
+    """`filters` filters of `pixels` pixels of gy from element `first` on, in blocks of a register tile's: packed
+    (blocks, pixels, filters of a block)."""
     wide = VECTORS * lanes(gy)
     for pixel in range(pixels):
         for k in range(0, filters, wide):
@@ -280,17 +281,25 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
                 else:
                     b, gy_pixel, gy_block = at(gy, gradient + group * filters), K, wide
                 for panel in range(max(0, first_panel - group * panels), min(panels, last_panel - group * panels)):
+                    first, last = first_segment[panel], first_segment[panel + 1]
+                    begin_row, end_row = 0, rows
+                    if images == 1:
+                        h = p * stride_h - top
+                        while begin_row < end_row and h + begin_row * stride_h + segments[4 * last - 3] < 0:
+                            begin_row += 1
+                        while end_row > begin_row and h + (end_row - 1) * stride_h + segments[4 * first + 1] >= H:
+                            end_row -= 1
+                    seen = images * (end_row - begin_row) * Q
                     _copy(
-                        x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, group * channels - left * C,
-                        segments, first_segment[panel], first_segment[panel + 1], panel_place, pitch,
+                        x, image, images, p + begin_row, end_row - begin_row, H, W, C, Q, stride_h, stride_w, top,
+                        group * channels - left * C, segments, first, last, panel_place, pitch,
                     )  # fmt: skip
-                    gw = at(sums, base + panel * pitch * K + group * filters)
+                    gw, g = at(sums, base + panel * pitch * K + group * filters), at(b, begin_row * Q * gy_pixel)
                     if elements - panel * pitch > tile_rows(half):
-                        _sum(full, tail, fresh, panel_place, pitch, b, gy_pixel, gy_block, pixels, gw, K, filters)
+                        _sum(full, tail, fresh, panel_place, pitch, g, gy_pixel, gy_block, seen, gw, K, filters)
                     else:
                         _sum(
-                            half, half_tail, fresh, panel_place, pitch, b, gy_pixel, gy_block, pixels, gw, K,
-                            filters,
+                            half, half_tail, fresh, panel_place, pitch, g, gy_pixel, gy_block, seen, gw, K, filters
                         )  # fmt: skip
 
 

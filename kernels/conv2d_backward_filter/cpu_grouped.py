@@ -1,9 +1,9 @@
 """The filter's gradient of a convolution with small groups, several of them in a vector.
 
-Differs from cpu_direct, which leaves the rest of a vector empty: here the groups that fill a vector are taken as one. Of
-the products of all its channels and filters only a block diagonal is wanted, and cut out at the end. With groups of 8
-channels and 16 lanes half of them are wasted, with groups of 4 three in four, which cpu_direct leaves empty, too, with
-more loads for each. Limited by FLOPs.
+Differs from cpu_direct, which leaves the rest of a vector empty: here the groups that fill a vector are taken as one.
+Of the products of all its channels and filters only a block diagonal is wanted, and cut out at the end. With groups of
+4 channels and 16 lanes three in four are wasted, as many as cpu_direct leaves empty, but a panel serves four groups.
+Limited by FLOPs.
 """
 
 from __future__ import annotations
