@@ -30,6 +30,7 @@ class LayerStack:
         self._trainable = bool(trainable)
         self._accepted: set[tuple[int, ...]] = set()  # shapes of inputs that every layer takes
         self._slices: dict[tuple[int, ...], int] = {}
+        self._output_shapes: dict[Shape, Shape] = {}
         for layer in layers or ():
             self.add(layer)
 
@@ -126,7 +127,10 @@ class LayerStack:
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """The output's shape for inputs of that shape; ValueError if a layer cannot take what it would get."""
-        return self._shape_after(self._layers, as_shape(input_shape, "input_shape"))
+        shape = tuple(input_shape)
+        if shape not in self._output_shapes:
+            self._output_shapes[shape] = self._shape_after(self._layers, as_shape(shape, "input_shape"))
+        return self._output_shapes[shape]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of that name, or at that place.
@@ -284,6 +288,7 @@ class LayerStack:
         """Called when there are other layers or weights than before."""
         self._accepted.clear()
         self._slices.clear()
+        self._output_shapes.clear()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -7,4 +7,7 @@ Filters k of group g = k // (K/groups) see the channels g*(C/groups) and followi
 `relu=True` and writes max(y, 0), NaN kept; one with `prepare` takes `prepared`, what that wrote for the same w.
 """
 
-DEFAULT = {"cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}
+DEFAULT = {
+    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_stream", "cpu_direct", "cpu_im2col", "reference"),
+    "gpu": (),
+}

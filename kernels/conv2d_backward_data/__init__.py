@@ -9,6 +9,15 @@ x <= 0.
 """
 
 DEFAULT = {
-    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_patches", "cpu_direct", "cpu_im2col", "reference"),
+    "cpu": (
+        "cpu_winograd",
+        "cpu_depthwise",
+        "cpu_grouped",
+        "cpu_stream",
+        "cpu_patches",
+        "cpu_direct",
+        "cpu_im2col",
+        "reference",
+    ),
     "gpu": (),
 }
