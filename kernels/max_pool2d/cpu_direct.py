@@ -35,13 +35,15 @@ def _window(shape, x, row, column, rows, columns, y, channels):
 
 
 @cpu_jit(inner=True)
-def _windows_2x2(shape, x, row, column, step, y, pixel, count):
-    """A block of channels of `count` whole windows of 2x2 pixels, `step` apart, into y, `pixel` apart."""
+def _windows_2x2(shape, x, row, column, step, y, pixel, count, channels):
+    """`channels` channels, whole tiles of them, of `count` whole windows of 2x2 pixels, `step` apart, into y, `pixel`
+    apart."""
     for q in range(count):
-        a, b = at(x, q * step), at(x, q * step + row)
-        upper = tile_max(tile_load(shape, a, 0, 0), tile_load(shape, at(a, column), 0, 0))
-        lower = tile_max(tile_load(shape, b, 0, 0), tile_load(shape, at(b, column), 0, 0))
-        tile_store(tile_max(upper, lower), at(y, q * pixel), 0, 0)
+        for c in range(0, channels, 2 * lanes(x)):
+            a, b = at(x, q * step + c), at(x, q * step + row + c)
+            upper = tile_max(tile_load(shape, a, 0, 0), tile_load(shape, at(a, column), 0, 0))
+            lower = tile_max(tile_load(shape, b, 0, 0), tile_load(shape, at(b, column), 0, 0))
+            tile_store(tile_max(upper, lower), at(y, q * pixel + c), 0, 0)
 
 
 @cpu_jit(inner=True)
@@ -53,14 +55,13 @@ def _row(
     low_h, high_h = inside(first_h, R, dilation_h, H)
     rows, row = high_h - low_h, dilation_h * W * C
     begin, end = whole(Q, S, stride_w, dilation_w, pad_left, W) if rows == R == S == 2 else (0, 0)
-    done = 0  # channels of whole windows
-    while C - done >= 2 * lanes(x) and end > begin:
-        first = ((n * H + first_h) * W + begin * stride_w - pad_left) * C + done
+    done = C // (2 * lanes(x)) * 2 * lanes(x)  # channels of whole windows
+    if end > begin:
+        first = ((n * H + first_h) * W + begin * stride_w - pad_left) * C
         _windows_2x2(
             tile_shape(1, 2, False), at(x, first), row, dilation_w * C, stride_w * C,
-            at(y, (task * Q + begin) * C + done), C, end - begin,
+            at(y, (task * Q + begin) * C), C, end - begin, done,
         )  # fmt: skip
-        done += 2 * lanes(x)
     for q in range(Q):
         c = done if begin <= q < end else 0
         if c == C:

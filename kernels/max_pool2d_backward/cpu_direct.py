@@ -58,21 +58,30 @@ def _window(shape, x, gy, gx, row, column, rows, columns, channels, tiled, lowes
 
 
 @cpu_jit(inner=True)
-def _windows_2x2(shape, x, gy, gx, row, column, step, pixel, count, lowest):
-    """The same for `count` whole windows of 2x2 pixels that share none, in registers throughout; `step` apart at x and
-    gx, `pixel` apart at gy."""
+def _window_2x2(shape, x, gy, gx, row, column, lowest):
+    """The same for a whole window of 2x2 pixels that shares none, in registers throughout."""
+    x1, gx1 = at(x, row), at(gx, row)
+    a, b = tile_load(shape, x, 0, 0), tile_load(shape, at(x, column), 0, 0)
+    c, d = tile_load(shape, x1, 0, 0), tile_load(shape, at(x1, column), 0, 0)
+    best = tile_max(tile_max(a, b), tile_max(c, d))
+    rest = tile_above(tile_load(shape, gy, 0, 0), best, lowest)
+    tile_store(tile_where_max(rest, a, best), gx, 0, 0)
+    rest = tile_unless_max(rest, a, best)
+    tile_store(tile_where_max(rest, b, best), at(gx, column), 0, 0)
+    rest = tile_unless_max(rest, b, best)
+    tile_store(tile_where_max(rest, c, best), gx1, 0, 0)
+    tile_store(tile_where_max(tile_unless_max(rest, c, best), d, best), at(gx1, column), 0, 0)
+
+
+@cpu_jit(inner=True)
+def _windows_2x2(shape, x, gy, gx, row, column, step, pixel, count, channels, lowest):
+    """The same for `channels` channels, whole tiles of them, of `count` such windows; `step` apart at x and gx, `pixel`
+    apart at gy."""
     for q in range(count):
-        x0, x1, gx0, gx1 = at(x, q * step), at(x, q * step + row), at(gx, q * step), at(gx, q * step + row)
-        a, b = tile_load(shape, x0, 0, 0), tile_load(shape, at(x0, column), 0, 0)
-        c, d = tile_load(shape, x1, 0, 0), tile_load(shape, at(x1, column), 0, 0)
-        best = tile_max(tile_max(a, b), tile_max(c, d))
-        rest = tile_above(tile_load(shape, at(gy, q * pixel), 0, 0), best, lowest)
-        tile_store(tile_where_max(rest, a, best), gx0, 0, 0)
-        rest = tile_unless_max(rest, a, best)
-        tile_store(tile_where_max(rest, b, best), at(gx0, column), 0, 0)
-        rest = tile_unless_max(rest, b, best)
-        tile_store(tile_where_max(rest, c, best), gx1, 0, 0)
-        tile_store(tile_where_max(tile_unless_max(rest, c, best), d, best), at(gx1, column), 0, 0)
+        for c in range(0, channels, 2 * lanes(x)):
+            _window_2x2(
+                shape, at(x, q * step + c), at(gy, q * pixel + c), at(gx, q * step + c), row, column, lowest
+            )  # fmt: skip
 
 
 @cpu_jit(inner=True)
@@ -89,14 +98,13 @@ def _band(
         begin, end = 0, 0
         if tiled and high_h - low_h == 2 and R == 2 and S == 2:
             begin, end = whole(Q, S, stride_w, dilation_w, pad_left, W)
-        done = 0  # channels of whole windows
-        while C - done >= 2 * lanes(x) and end > begin:
-            pixel = ((n * H + first_h) * W + begin * stride_w - pad_left) * C + done
+        done = C // (2 * lanes(x)) * 2 * lanes(x)  # channels of whole windows
+        if end > begin:
+            pixel = ((n * H + first_h) * W + begin * stride_w - pad_left) * C
             _windows_2x2(
-                tile_shape(1, 2, False), at(x, pixel), at(gy, ((n * P + p) * Q + begin) * C + done), at(gx, pixel),
-                row, column, stride_w * C, C, end - begin, lowest,
+                tile_shape(1, 2, False), at(x, pixel), at(gy, ((n * P + p) * Q + begin) * C), at(gx, pixel),
+                row, column, stride_w * C, C, end - begin, done, lowest,
             )  # fmt: skip
-            done += 2 * lanes(x)
         for q in range(Q):
             c = done if begin <= q < end else 0
             if c == C:
