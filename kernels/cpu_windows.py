@@ -41,18 +41,28 @@ def tiled(problem):
 
 
 @cpu_jit(inner=True)
-def clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled):
-    """Zero the input rows of a band of image n, up to where the next band's begin; if `tiled` what is in no window."""
+def clear_beside(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled):
+    """(begin, end): the input rows of a band of image n that are still to be cleared. If `tiled` only those below all
+    windows are, and what lies in these rows to the right of all windows is zeroed here."""
     begin = min(H, max(0, P * band // bands * stride_h - pad_top)) if band > 0 else 0
     covered = min(H, max(0, P * (band + 1) // bands * stride_h - pad_top))
     end = covered if band < bands - 1 else H
-    if tiled:
-        first_w = min(W, Q * S - pad_left)
-        if first_w < W:
-            for h in range(begin, covered):
-                gx[((n * H + h) * W + first_w) * C : (n * H + h + 1) * W * C] = 0
-        begin = covered
-    gx[(n * H + begin) * W * C : (n * H + end) * W * C] = 0
+    if not tiled:
+        return begin, end
+    first_w = min(W, Q * S - pad_left)
+    if first_w < W:
+        for h in range(begin, covered):
+            gx[((n * H + h) * W + first_w) * C : (n * H + h + 1) * W * C] = 0
+    return covered, end
+
+
+@cpu_jit(inner=True)
+def clear_rows(gx, n, begin, end, H, W, C):
+    """Zero the rows begin .. end - 1 of image n; returns the first that is not zeroed. Called for each row of windows,
+    so that windows find the rows they add to in the cache."""
+    if begin < end:
+        gx[(n * H + begin) * W * C : (n * H + end) * W * C] = 0
+    return max(begin, end)
 
 
 @intrinsic

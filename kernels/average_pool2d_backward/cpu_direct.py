@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store
-from fastconv.kernels.cpu_windows import bands, clear_band, inside, tile_add, tile_divide, tiled
+from fastconv.kernels.cpu_windows import bands, clear_beside, clear_rows, inside, tile_add, tile_divide, tiled
 from fastconv.kernels.registry import kernel
 
 
@@ -43,11 +43,12 @@ def _band(
     task, gy, gx, bands, tiled, H, W, C, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left
 ):  # fmt: skip
     n, band = task // bands, task % bands
-    clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
+    zeroed, end_h = clear_beside(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
     row, column = dilation_h * W * C, dilation_w * C
     for p in range(P * band // bands, P * (band + 1) // bands):
         first_h = p * stride_h - pad_top
         low_h, high_h = inside(first_h, R, dilation_h, H)
+        zeroed = clear_rows(gx, n, zeroed, min(end_h, first_h + (R - 1) * dilation_h + 1), H, W, C)
         for q in range(Q):
             first_w = q * stride_w - pad_left
             low_w, high_w = inside(first_w, S, dilation_w, W)
@@ -61,6 +62,7 @@ def _band(
             while c < C:
                 _window(tile_shape(1, 1, True), at(source, c), at(target, c), row, column, rows, columns, C - c, tiled)
                 c += lanes(gy)
+    clear_rows(gx, n, zeroed, end_h, H, W, C)
 
 
 @cpu_jit

@@ -15,7 +15,8 @@ from fastconv.kernels.cpu_parallel import parallel_for, thread_count
 from fastconv.kernels.cpu_simd import at, lanes, tile_above, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import (
     bands,
-    clear_band,
+    clear_beside,
+    clear_rows,
     inside,
     tile_add,
     tile_max,
@@ -90,11 +91,12 @@ def _band(
     lowest,
 ):  # fmt: skip
     n, band = task // bands, task % bands
-    clear_band(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
+    zeroed, end_h = clear_beside(gx, n, band, bands, H, W, C, P, Q, S, stride_h, pad_top, pad_left, tiled)
     row, column = dilation_h * W * C, dilation_w * C
     for p in range(P * band // bands, P * (band + 1) // bands):
         first_h = p * stride_h - pad_top
         low_h, high_h = inside(first_h, R, dilation_h, H)
+        zeroed = clear_rows(gx, n, zeroed, min(end_h, first_h + (R - 1) * dilation_h + 1), H, W, C)
         begin, end = 0, 0
         if tiled and high_h - low_h == 2 and R == 2 and S == 2:
             begin, end = whole(Q, S, stride_w, dilation_w, pad_left, W)
@@ -126,6 +128,7 @@ def _band(
                     row, column, rows, columns, C - c, tiled, lowest,
                 )  # fmt: skip
                 c += lanes(x)
+    clear_rows(gx, n, zeroed, end_h, H, W, C)
 
 
 @cpu_jit
