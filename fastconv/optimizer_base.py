@@ -36,7 +36,7 @@ class _State:
 
 
 class Optimizer(Configurable):
-    """Base class: a subclass defines `update_step`, and `slot_groups` if it keeps state.
+    """Base class: a subclass defines `update_step` or `update_all`, and `slot_groups` if it keeps state.
 
     Args:
         learning_rate: a number or a `LearningRateSchedule`.
@@ -84,6 +84,7 @@ class Optimizer(Configurable):
         self._states: dict[int, _State] = {}
         self._model_variables: list[Variable] = []
         self._slots: list[Variable] = []
+        self._rows: Any = None
         self._iterations = Variable(np.zeros((), np.int64), "iteration", trainable=False)
         self._schedule: LearningRateSchedule | None = None
         self._learning_rate = Variable(np.zeros(()), "learning_rate", trainable=False)
@@ -144,7 +145,30 @@ class Optimizer(Configurable):
         scratch: np.ndarray,
     ) -> None:
         """Change `value` and its `slots` in place; `scratch` is memory of the same shape and dtype."""
-        raise NotImplementedError(f"{type(self).__name__} must define update_step.")
+        raise NotImplementedError(f"{type(self).__name__} must define update_step or update_all.")
+
+    def update_all(
+        self,
+        gradients: Sequence[np.ndarray],
+        values: Sequence[np.ndarray],
+        learning_rate: float,
+        states: Sequence[_State],
+    ) -> None:
+        """Change all `values`, of one dtype, and their slots in place."""
+        for gradient, value, state in zip(gradients, values, states, strict=True):
+            self.update_step(gradient, value, learning_rate, state.slots, state.scratch)
+
+    def rows(self, gradients: Sequence[np.ndarray], values: Sequence[np.ndarray], states: Sequence[_State]) -> Any:
+        """Values, gradients and slots as `kernels.cpu_updates` takes them; made once for the same arrays."""
+        from fastconv.kernels.cpu_updates import Rows
+
+        columns = [
+            (value, np.ascontiguousarray(gradient, value.dtype), *state.slots.values())
+            for value, gradient, state in zip(values, gradients, states, strict=True)
+        ]
+        if self._rows is None or not self._rows.consists_of(columns):
+            self._rows = Rows(columns)
+        return self._rows
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the slots of `variables` (the trainable ones); does nothing the second time."""
@@ -187,16 +211,19 @@ class Optimizer(Configurable):
         rate = self.learning_rate
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             scale = self._global_scale(gradients, variables)
-            for gradient, variable in zip(gradients, variables, strict=True):
-                state, value = self._states[id(variable)], variable.value
-                gradient = self._clip(gradient, state, scale)
-                if state.decays:
-                    # Not value *= 1 - decay * rate: in float32 that factor has few digits of the decay left.
-                    np.multiply(value, self.weight_decay * rate, out=state.scratch)  # type: ignore[operator]
-                    value -= state.scratch
-                self.update_step(gradient, value, rate, state.slots, state.scratch)
+            for group in self._groups(variables):
+                states = [self._states[id(variables[i])] for i in group]
+                values = [variables[i].value for i in group]
+                clipped = [self._clip(gradients[i], state, scale) for i, state in zip(group, states, strict=True)]
+                for state, value in zip(states, values, strict=True):
+                    if state.decays:
+                        # Not value *= 1 - decay * rate: in float32 that factor has few digits of the decay left.
+                        np.multiply(value, self.weight_decay * rate, out=state.scratch)  # type: ignore[operator]
+                        value -= state.scratch
+                self.update_all(clipped, values, rate, states)
+            for variable in variables:
                 if variable.constraint is not None:
-                    value[...] = variable.constraint(value)
+                    variable.value[...] = variable.constraint(variable.value)
         self._iterations.value += 1
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[np.ndarray, Variable]]) -> int:
@@ -229,6 +256,16 @@ class Optimizer(Configurable):
             if np.shape(gradient) != variable.shape:
                 got = "None" if gradient is None else f"shape {np.shape(gradient)}"
                 raise ValueError(f"The gradient of {variable.path} must have shape {variable.shape}, not {got}.")
+
+    def _groups(self, variables: Sequence[Variable]) -> Iterable[Sequence[int]]:
+        """Places of the variables that are updated together: all of a dtype, but one at a time where gradients are
+        clipped, since they share the memory for that."""
+        if self.clipnorm or self.clipvalue or self.global_clipnorm:
+            return [(i,) for i in range(len(variables))]
+        if len({variable.dtype for variable in variables}) == 1:
+            return [range(len(variables))]
+        dtypes = dict.fromkeys(variable.dtype for variable in variables)
+        return [[i for i, variable in enumerate(variables) if variable.dtype == dtype] for dtype in dtypes]
 
     def _global_scale(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> float:
         if self.global_clipnorm is None:

@@ -41,12 +41,15 @@ class SGD(Optimizer):
         return [("momentum",)] if self.momentum else []
 
     def update_step(self, gradient, value, learning_rate, slots, scratch):
+        value -= np.multiply(gradient, learning_rate, out=scratch)
+
+    def update_all(self, gradients, values, learning_rate, states):
         if not self.momentum:
-            value -= np.multiply(gradient, learning_rate, out=scratch)
+            super().update_all(gradients, values, learning_rate, states)
             return
         from fastconv.kernels import cpu_updates
 
-        cpu_updates.sgd(value, gradient, slots["momentum"], learning_rate, self.momentum, self.nesterov)
+        cpu_updates.sgd(self.rows(gradients, values, states), learning_rate, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -129,16 +132,12 @@ class Adam(Optimizer):
     def slot_groups(self):
         return [("momentum", "velocity"), *([("velocity_hat",)] if self.amsgrad else [])]
 
-    def update_step(self, gradient, value, learning_rate, slots, scratch):
+    def update_all(self, gradients, values, learning_rate, states):
         from fastconv.kernels import cpu_updates
 
         step = self.iterations + 1
         cpu_updates.adam(
-            value,
-            gradient,
-            slots["momentum"],
-            slots["velocity"],
-            slots.get("velocity_hat"),
+            self.rows(gradients, values, states),
             learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step),
             1 - self.beta_1,
             1 - self.beta_2,

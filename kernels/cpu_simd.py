@@ -203,6 +203,15 @@ def at(typingctx, base, offset):
 
 
 @intrinsic
+def at_address(typingctx, address, like):
+    """A pointer to elements of `like`'s type at an address, an integer."""
+    pointer = types.CPointer(like.dtype)
+    return pointer(address, like), lambda context, builder, signature, args: builder.inttoptr(
+        args[0], context.get_value_type(pointer)
+    )
+
+
+@intrinsic
 def tile_zero(typingctx, shape, place):
     """A tile of zeros of the element type at `place`."""
     tile = Tile(shape, place.dtype)

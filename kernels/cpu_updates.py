@@ -1,62 +1,115 @@
-"""An optimizer's update of one weight in one pass: each element's value, gradient and slots are read and written once.
+"""An optimizer's update of all weights in one pass: each element's value, gradient and slots are read and written once.
 
-NumPy needs a pass over memory for each of the formula's operations, a dozen of them for Adam. All arrays are
-C-contiguous, of one shape and dtype; the factors are computed in that dtype. Limited by bytes.
+NumPy needs a pass over memory for each of the formula's operations, a dozen of them for Adam, and a call for each
+weight. Here the weights are taken as one long row, of which each thread does a share: a table has the addresses of
+their arrays, which stay where they are. All arrays are C-contiguous and of one dtype, in which the factors are
+computed, too. Limited by bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numba import carray
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_simd import at_address
 
 _WORK = 16  # multiply-adds that an element's roots and quotients are worth
 
 
-def sgd(value, gradient, velocity, rate, momentum, nesterov):
-    """value += velocity = momentum * velocity - rate * gradient; with `nesterov` value += momentum * velocity - rate *
-    gradient, for the new velocity."""
-    number = value.dtype.type
-    _sgd(
-        value.reshape(-1), gradient.reshape(-1), velocity.reshape(-1), number(rate), number(momentum), nesterov,
-        threads_for(_WORK * value.size),
-    )  # fmt: skip
+class Rows:
+    """Arrays that belong together, such as value, gradient and slots of each weight, seen as a few long rows.
 
+    Args:
+        columns: for each weight its arrays, all of one shape; as many for each weight.
 
-def adam(value, gradient, mean, mean_square, largest, rate, fraction, square_fraction, epsilon):
-    """Running means of the gradient and its square move by a fraction of the way to them; value -= rate * mean /
-    (sqrt(mean_square) + epsilon).
-
-    largest: None, or the largest mean_square so far, which is divided by instead (AMSGrad).
+    Raises:
+        ValueError: an array is not C-contiguous, or of another dtype than the first.
     """
-    number = value.dtype.type
-    largest = None if largest is None else largest.reshape(-1)
+
+    def __init__(self, columns: Sequence[Sequence[np.ndarray]]) -> None:
+        self.columns = [tuple(arrays) for arrays in columns]  # keeps them alive
+        dtype = self.columns[0][0].dtype
+        for array in (array for arrays in self.columns for array in arrays):
+            if not array.flags.c_contiguous or array.dtype != dtype:
+                raise ValueError(
+                    f"weights, gradients and slots must be C-contiguous arrays of {dtype}; received one of "
+                    f"{array.dtype} and shape {array.shape} with strides {array.strides}."
+                )
+        sizes = [arrays[0].size for arrays in self.columns]
+        self.addresses = np.array([[array.ctypes.data for array in arrays] for arrays in self.columns], np.int64)
+        self.ends = np.cumsum(sizes, dtype=np.int64)
+        self.like = np.empty(0, dtype)
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[list[tuple[np.ndarray, ...]]]]:
+        return Rows, (self.columns,)  # a copy's arrays have addresses of their own
+
+    def consists_of(self, columns: Sequence[Sequence[np.ndarray]]) -> bool:
+        """Whether these are its arrays."""
+        return len(columns) == len(self.columns) and all(
+            one is other
+            for arrays, own in zip(columns, self.columns, strict=True)
+            for one, other in zip(arrays, own, strict=True)
+        )
+
+    @property
+    def threads(self) -> int:
+        """That the work is worth."""
+        return threads_for(_WORK * int(self.ends[-1]))
+
+
+def sgd(rows: Rows, rate: float, momentum: float, nesterov: bool) -> None:
+    """rows: value, gradient, velocity. value += velocity = momentum * velocity - rate * gradient; with `nesterov` value
+    += momentum * velocity - rate * gradient, for the new velocity."""
+    number = rows.like.dtype.type
+    _sgd(rows.addresses, rows.ends, rows.like, number(rate), number(momentum), nesterov, rows.threads)
+
+
+def adam(rows: Rows, rate: float, fraction: float, square_fraction: float, epsilon: float) -> None:
+    """rows: value, gradient, mean, mean_square and, for AMSGrad, largest. Running means of the gradient and its square
+    move by a fraction of the way to them; value -= rate * mean / (sqrt(mean_square) + epsilon), or with the largest
+    mean_square so far."""
+    number = rows.like.dtype.type
     _adam(
-        value.reshape(-1), gradient.reshape(-1), mean.reshape(-1), mean_square.reshape(-1), largest,
-        number(rate), number(fraction), number(square_fraction), number(epsilon), threads_for(_WORK * value.size),
+        rows.addresses, rows.ends, rows.like, number(rate), number(fraction), number(square_fraction), number(epsilon),
+        rows.threads,
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _part(thread, threads, size):
-    """A thread's share of an array; the loops over such slices begin at 0, which lets LLVM make vectors of them."""
-    return slice(size * thread // threads, size * (thread + 1) // threads)
+def _array(addresses, weight, row, begin, end, like):
+    """Elements begin .. end - 1 of a weight's array; a loop over it begins at 0, so that LLVM makes vectors of it."""
+    return carray(at_address(addresses[weight, row] + begin * like.itemsize, like), end - begin)
 
 
 @cpu_jit(inner=True)
-def _sgd_part(thread, value, gradient, velocity, rate, momentum, nesterov, threads):
-    part = _part(thread, threads, value.size)
-    value, gradient, velocity = value[part], gradient[part], velocity[part]
-    for i in range(value.size):
-        step = rate * gradient[i]
-        velocity[i] = momentum * velocity[i] - step
-        value[i] += momentum * velocity[i] - step if nesterov else velocity[i]
+def _share(ends, weight, thread, threads):
+    """(begin, end): a thread's elements of a weight."""
+    first = ends[weight - 1] if weight > 0 else 0
+    begin, end = ends[-1] * thread // threads, ends[-1] * (thread + 1) // threads
+    return max(0, begin - first), min(ends[weight], end) - first
+
+
+@cpu_jit(inner=True)
+def _sgd_share(thread, addresses, ends, like, rate, momentum, nesterov, threads):
+    for weight in range(ends.size):
+        begin, end = _share(ends, weight, thread, threads)
+        if begin < end:
+            value = _array(addresses, weight, 0, begin, end, like)
+            gradient = _array(addresses, weight, 1, begin, end, like)
+            velocity = _array(addresses, weight, 2, begin, end, like)
+            for i in range(value.size):
+                step = rate * gradient[i]
+                velocity[i] = momentum * velocity[i] - step
+                value[i] += momentum * velocity[i] - step if nesterov else velocity[i]
 
 
 @cpu_jit
-def _sgd(value, gradient, velocity, rate, momentum, nesterov, threads):
-    parallel_for(_sgd_part, threads, (value, gradient, velocity, rate, momentum, nesterov, threads))
+def _sgd(addresses, ends, like, rate, momentum, nesterov, threads):
+    parallel_for(_sgd_share, threads, (addresses, ends, like, rate, momentum, nesterov, threads))
 
 
 @cpu_jit(inner=True)
@@ -73,23 +126,21 @@ def _adam_steps(value, gradient, mean, mean_square, largest, rate, fraction, squ
 
 
 @cpu_jit(inner=True)
-def _adam_part(thread, value, gradient, mean, mean_square, largest, rate, fraction, square_fraction, epsilon, threads):
-    part = _part(thread, threads, value.size)
-    if largest is None:
-        _adam_steps(
-            value[part], gradient[part], mean[part], mean_square[part], None, rate, fraction, square_fraction, epsilon
-        )
-    else:
-        _adam_steps(
-            value[part], gradient[part], mean[part], mean_square[part], largest[part], rate, fraction, square_fraction,
-            epsilon,
-        )  # fmt: skip
+def _adam_share(thread, addresses, ends, like, rate, fraction, square_fraction, epsilon, threads):
+    for weight in range(ends.size):
+        begin, end = _share(ends, weight, thread, threads)
+        if begin < end:
+            value = _array(addresses, weight, 0, begin, end, like)
+            gradient = _array(addresses, weight, 1, begin, end, like)
+            mean = _array(addresses, weight, 2, begin, end, like)
+            mean_square = _array(addresses, weight, 3, begin, end, like)
+            if addresses.shape[1] == 4:
+                _adam_steps(value, gradient, mean, mean_square, None, rate, fraction, square_fraction, epsilon)
+            else:
+                largest = _array(addresses, weight, 4, begin, end, like)
+                _adam_steps(value, gradient, mean, mean_square, largest, rate, fraction, square_fraction, epsilon)
 
 
 @cpu_jit
-def _adam(value, gradient, mean, mean_square, largest, rate, fraction, square_fraction, epsilon, threads):
-    parallel_for(
-        _adam_part,
-        threads,
-        (value, gradient, mean, mean_square, largest, rate, fraction, square_fraction, epsilon, threads),
-    )
+def _adam(addresses, ends, like, rate, fraction, square_fraction, epsilon, threads):
+    parallel_for(_adam_share, threads, (addresses, ends, like, rate, fraction, square_fraction, epsilon, threads))

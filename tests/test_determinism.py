@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv import layers
+from fastconv import layers, ops
 from fastconv.models import Sequential
 from fastconv.utils import set_random_seed
 
@@ -60,3 +61,13 @@ def test_at_any_number_of_threads(threads):
 
 if __name__ == "__main__":
     print(train(5))
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="only x86's modes are set")
+@pytest.mark.parametrize("images", [1, 64])  # on one thread, on all
+def test_denormal_numbers_count_as_zero_in_kernels_only(images):
+    tiny = np.float32(1e-40)
+    x, w = np.full((images, 9, 9, 16), tiny, "float32"), np.ones((3, 3, 16, 16), "float32")
+    y = ops.conv(x, w, algorithm="cpu_direct")
+    assert not y.any()
+    assert tiny * np.float32(1) == tiny > 0

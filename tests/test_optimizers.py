@@ -2,7 +2,9 @@
 
 import math
 import tracemalloc
+from copy import deepcopy
 
+import numba
 import numpy as np
 import pytest
 
@@ -393,3 +395,45 @@ def test_bad_schedules():
         schedules.PiecewiseConstantDecay([1], [0.1])
     with pytest.raises(ValueError, match="boundaries must grow"):
         schedules.PiecewiseConstantDecay([2, 1], [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optimizers.Adam(), optimizers.Adam(amsgrad=True), optimizers.AdamW(), optimizers.SGD(0.1, momentum=0.9)],
+)
+@pytest.mark.parametrize("threads", [1, None])
+def test_many_weights_in_one_pass(optimizer, threads):
+    """As one at a time, whatever their sizes, at any number of threads; also for gradients that must be copied."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 5, 7), (1,), (200, 301), (0,), (17,)]
+    config = optimizer.get_config()
+    together, alone = type(optimizer).from_config(config), [type(optimizer).from_config(config) for _ in shapes]
+    values = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    variables = [Variable(value.copy(), f"v{i}") for i, value in enumerate(values)]
+    single = [Variable(value.copy(), f"v{i}") for i, value in enumerate(values)]
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads or before)
+    try:
+        for _ in range(3):
+            gradients = [rng.standard_normal(shape) for shape in shapes]
+            gradients[0] = np.asfortranarray(gradients[0])
+            together.apply(gradients, variables)
+            for one, gradient, variable in zip(alone, gradients, single, strict=True):
+                one.apply([gradient], [variable])
+    finally:
+        numba.set_num_threads(before)
+    for variable, other in zip(variables, single, strict=True):
+        np.testing.assert_array_equal(variable.value, other.value)
+
+
+def test_a_copy_has_weights_of_its_own():
+    variable = Variable(np.ones(5, "float32"))
+    optimizer = optimizers.Adam(0.1)
+    optimizer.apply([np.ones(5, "float32")], [variable])
+    after_one = variable.value.copy()
+    copied, copy = deepcopy((optimizer, variable))
+    copied._model_variables = [copy]
+    copied._states = {id(copy): next(iter(copied._states.values()))}
+    copied.apply([np.ones(5, "float32")], [copy])
+    np.testing.assert_array_equal(variable.value, after_one)
+    assert (copy.value < after_one).all()

@@ -76,7 +76,8 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     run = p.S * channels if merges else channels  # elements of gw that are neighbours in x
     elements = p.R * p.S * channels
     panels = -(-elements // ROWS)
-    segments, first_segment = [], []
+    segments: list[tuple[int, int, int, int]] = []
+    first_segment: list[int] = []
     for panel in range(panels):
         first_segment.append(len(segments))
         begin, end = panel * ROWS, min(elements, (panel + 1) * ROWS)
