@@ -1,0 +1,85 @@
+"""A report as text: the source with its counts, and the findings under their lines."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastconv.testing.simulator.counts import Line
+from fastconv.testing.simulator.findings import Finding
+
+if TYPE_CHECKING:
+    from fastconv.testing.simulator.report import Report
+
+_HEADINGS = f"{'requests':>9} {'sect/req':>8} {'ideal':>6} {'conflicts':>9} {'FLOPs':>10}  line"
+_FINDING_WIDTH = 110
+
+
+def table(report: Report) -> str:
+    shown = [heading(report), "", _HEADINGS]
+    place = None
+    for line in report.lines:
+        if place not in (None, (line.file, line.function)):
+            shown.append("")
+        if place != (line.file, line.function):
+            place = (line.file, line.function)
+            shown.append(f"{'':46}  {Path(line.file).name}: {line.function}")
+        shown.append(row(line))
+        for finding in report.findings:
+            if (finding.file, finding.line) == (line.file, line.number):
+                shown += _finding(finding)
+    return "\n".join([*shown, "", *totals(report), "", verdict(report)])
+
+
+def heading(report: Report) -> str:
+    grid, block = ("x".join(map(str, dim)) for dim in (report.grid, report.block))
+    return f"{report.kernel}: grid {grid}, block {block}, {report.shared_bytes} bytes of shared memory, {report.arch}"
+
+
+def row(line: Line) -> str:
+    memory = line.global_memory
+    cells = ["", "", "", ""]
+    if memory.requests:
+        cells[:3] = f"{memory.requests}", f"{memory.per_request:.4g}", f"{memory.ideal / memory.requests:.4g}"
+    if line.shared_memory.requests:
+        cells[3] = f"{line.bank_conflicts}"
+    flops = f"{line.flops}" if line.flops else ""
+    return f"{cells[0]:>9} {cells[1]:>8} {cells[2]:>6} {cells[3]:>9} {flops:>10}  {line.number:>4} {line.text}".rstrip()
+
+
+def totals(report: Report) -> list[str]:
+    """The sums, in sentences."""
+    t = report.totals
+    double = f", {t.float64_flops} of them in float64" if t.float64_flops else ""
+    shown = [f"{t.flops} FLOPs{double}."]
+    for name, requests in (("loads", t.loads), ("stores", t.stores), ("atomics", t.atomics)):
+        if requests.requests:
+            shown.append(
+                f"Global {name}: {requests.requests} requests, {requests.moved} sectors; {requests.per_request:.4g} per "
+                f"request, ideal {requests.ideal / requests.requests:.4g}."
+            )
+    if t.shared.requests:
+        shown.append(
+            f"Shared memory: {t.shared.requests} requests, {t.shared.moved} wavefronts, "
+            f"{t.bank_conflicts} of them for bank conflicts."
+        )
+    shown.append(
+        f"{t.sector_bytes} bytes moved in sectors: {t.intensity:.3g} FLOPs per byte; "
+        f"{t.array_bytes} bytes of arrays: {t.array_intensity:.3g} FLOPs per byte."
+    )
+    return shown
+
+
+def verdict(report: Report) -> str:
+    if report.ok:
+        return "Nothing wrong was found."
+    count = len(report.findings)
+    more = f" {report.dropped} more were not kept." if report.dropped else ""
+    return f"{count} finding{'s' if count > 1 else ''}.{more}"
+
+
+def _finding(finding: Finding) -> list[str]:
+    times = f" ({finding.count} times)" if finding.count > 1 else ""
+    text = f"{finding.kind}: {finding.message}{times}"
+    return [f"{'':>46}  {mark} {part}" for mark, part in zip("^" + " " * 99, textwrap.wrap(text, _FINDING_WIDTH), strict=False)]

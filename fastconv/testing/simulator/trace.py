@@ -1,0 +1,51 @@
+"""`Trace`: the memory accesses and barriers of one block, in order, for the stepper on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.testing.simulator.arrays import Array
+from fastconv.testing.simulator.batch import Batch, Dim
+from fastconv.testing.simulator.source import Site
+
+_MOST_STEPS, _MOST_NUMBERS = 3000, 400_000
+
+
+class Trace:
+    """Steps of the block `block`, if any; `cut` says that there were more than are kept."""
+
+    def __init__(self, block: Dim | None):
+        self.block, self.cut, self.numbers = block, False, 0
+        self.steps: list[dict[str, Any]] = []
+        self.arrays: dict[str, dict[str, Any]] = {}
+
+    def access(self, batch: Batch, array: Array, what: str, flat: np.ndarray, lanes: np.ndarray, site: Site) -> None:
+        """Note which element each thread of the block touches; -1 for threads that do not."""
+        here = self._here(batch)
+        if here is None:
+            return
+        inside = (lanes >= here.start) & (lanes < here.stop)
+        if not inside.any():
+            return
+        elements = np.full(batch.threads, -1)
+        root, local = array.root, np.broadcast_to(flat, lanes.shape)[inside]
+        elements[lanes[inside] - here.start] = local - root.start_of(lanes[inside])
+        about = {"space": root.space, "shape": root.shape, "item": root.dtype.itemsize, "strides": root.strides}
+        self.arrays.setdefault(root.name, {**about, "address": root.address, "dtype": str(root.dtype)})
+        self._add({"line": site.line, "file": site.file, "what": what, "array": root.name, "elements": elements.tolist()})
+
+    def barrier(self, batch: Batch, mask_lanes: np.ndarray, what: str, site: Site) -> None:
+        here = self._here(batch)
+        if here is not None and mask_lanes[here].any():
+            came = np.where(mask_lanes[here], 0, -1)
+            self._add({"line": site.line, "file": site.file, "what": what, "array": None, "elements": came.tolist()})
+
+    def _here(self, batch: Batch) -> slice | None:
+        return None if self.block is None or self.cut else batch.lanes_of(self.block)
+
+    def _add(self, step: dict[str, Any]) -> None:
+        self.steps.append(step)
+        self.numbers += len(step["elements"])
+        self.cut = len(self.steps) >= _MOST_STEPS or self.numbers >= _MOST_NUMBERS
