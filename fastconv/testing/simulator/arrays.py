@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fastconv.testing.simulator.races import IntervalLog
 
 
-
 class Array:
     """An array.
 
@@ -119,4 +118,3 @@ def global_array(name: str, array: np.ndarray) -> Array:
 
 def constant_array(array: np.ndarray) -> Array:
     return Array("constant array", "constant", array.shape, array.reshape(-1).copy(), None)
-

@@ -30,7 +30,13 @@ def sync(place: Place, what: str) -> None:
         )
         other = (None, batch.block_of(absent), batch.thread_of(absent))
         interpreter.findings.add(
-            DIVERGENT_BARRIER, place.site, message, batch, lane, other=other, count=int(np.count_nonzero(came[missing.any(axis=1)]))
+            DIVERGENT_BARRIER,
+            place.site,
+            message,
+            batch,
+            lane,
+            other=other,
+            count=int(np.count_nonzero(came[missing.any(axis=1)])),
         )
     interpreter.memory.trace.barrier(batch, mask.lanes, what, place.site)
     interpreter.memory.close_interval(None if here.all() else here)

@@ -206,6 +206,9 @@ def _of_bits(value: Number, function: Callable[[np.ndarray, int], Any]) -> Numbe
 
 def _length(bits: np.ndarray) -> np.ndarray:
     """How many bits are left when leading zeros are dropped."""
-    halves = [np.asarray(bits >> bits.dtype.type(shift), np.uint64).astype(np.uint32) for shift in (0, *[32] * (bits.itemsize == 8))]
+    halves = [
+        np.asarray(bits >> bits.dtype.type(shift), np.uint64).astype(np.uint32)
+        for shift in (0, *[32] * (bits.itemsize == 8))
+    ]
     lengths = [np.frexp(half.astype(np.float64))[1] for half in halves]
     return np.where(halves[-1] > 0, lengths[-1] + 32, lengths[0]) if len(halves) == 2 else lengths[0]

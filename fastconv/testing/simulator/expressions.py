@@ -57,10 +57,10 @@ class Expressions:
         """The value, which must be a number; an array is one of those findings that stand for a missing index."""
         if isinstance(value, Array):
             lane = int(mask.index[0])
-            message = f"uses {value.name} as a number, but it is an array of {value.ndim} dimensions: an index is missing."
-            self.findings.add(
-                WRONG_INDEX, site, message, self.batch, lane, subject=value.name, count=mask.count
+            message = (
+                f"uses {value.name} as a number, but it is an array of {value.ndim} dimensions: an index is missing."
             )
+            self.findings.add(WRONG_INDEX, site, message, self.batch, lane, subject=value.name, count=mask.count)
             return values.plain(value.dtype.type(0))
         if not values.is_number(value):
             raise SimulationError(f"a number is needed, but this is a {type(value).__name__}.", site)
@@ -167,7 +167,9 @@ class Expressions:
             i = self.number(i, site, mask)
             picked = np.asarray(mask.pick(i))
             if values.type_of(i).kind not in "iub" or np.any((picked < 0) | (picked >= size)):
-                raise SimulationError(f"the index of this part of {owner.name}, of shape {owner.shape}, is wrong.", site)
+                raise SimulationError(
+                    f"the index of this part of {owner.name}, of shape {owner.shape}, is wrong.", site
+                )
         try:
             return owner.part(index, self.batch.lanes)
         except IndexError as error:

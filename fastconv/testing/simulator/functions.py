@@ -30,7 +30,7 @@ class Place(NamedTuple):
 Function = Callable[..., Any]
 
 
-def _of_floats(ufunc: Callable[..., Any]) -> Function:
+def _of_floats(ufunc: Callable[..., Any], flops: int = 1) -> Function:
     """A function of floats, in their type; integers are made float64 first."""
 
     def run(place: Place, *args: Number) -> Number:
@@ -40,7 +40,7 @@ def _of_floats(ufunc: Callable[..., Any]) -> Function:
             result = values.plain(ufunc(*(values.cast(arg, common) for arg in args)))
         if values.type_of(result).kind == "f":
             result = values.cast(result, common)
-        place.interpreter.count_flops(result, place.mask, place.site)
+        place.interpreter.count_flops(result, place.mask, place.site, flops)
         return result
 
     return run
@@ -97,8 +97,8 @@ FUNCTIONS: dict[Any, Function] = {
     builtins.pow: _power,
     builtins.len: _length,
     builtins.print: _print,
-    math.fabs: _absolute,
-    math.pow: _power,
+    math.fabs: _of_floats(np.absolute, flops=0),
+    math.pow: _of_floats(np.power),
     math.floor: _to_integer(np.floor),
     math.ceil: _to_integer(np.ceil),
     math.trunc: _to_integer(np.trunc),

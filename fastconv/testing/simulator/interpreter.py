@@ -213,5 +213,3 @@ class Interpreter(Expressions):
 def _rejoin(whole: Mask, a: Mask, b: Mask) -> Mask:
     """The union of two sets without common threads; `whole` itself where it is the same set."""
     return whole if a.count + b.count == whole.count else a.union(b)
-
-

@@ -56,9 +56,7 @@ class Memory:
             bad = lanes[~ready]
             name = array.element_name(array.offset + int(flat[~ready][0]), int(bad[0]))
             message = f"reads {name}, which nobody has written."
-            self.findings.add(
-                UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad)
-            )
+            self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
         self._count(array, READ, flat, lanes, mask, site)
         got = array.data[flat]
         if len(got) == self.batch.lanes:
@@ -100,9 +98,7 @@ class Memory:
         if array.ready is not None and not array.ready[flat].all():
             bad = lanes[~array.ready[flat]]
             message = f"updates an element of {array.name} that nobody has written."
-            self.findings.add(
-                UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad)
-            )
+            self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
             array.ready[flat] = True
         self._count(array, ATOMIC, flat, lanes, mask, site)
         before = np.zeros(self.batch.lanes, array.dtype)

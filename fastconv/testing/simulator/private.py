@@ -58,7 +58,9 @@ class Shared:
             self.dynamic = raw, np.zeros(len(raw), bool), log
         raw, ready, log = self.dynamic
         item = dtype.itemsize
-        made = Array(name, "shared", (self.dynamic_bytes // item,), raw.view(dtype), self.batch.block * (stride // item))
+        made = Array(
+            name, "shared", (self.dynamic_bytes // item,), raw.view(dtype), self.batch.block * (stride // item)
+        )
         made.ready, made.log, made.scale = ready[::item], log, item
         return made
 

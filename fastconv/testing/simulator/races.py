@@ -58,6 +58,7 @@ class WarpOrder:
         self.partial: list[tuple[int, int, int]] = []  # time, warp and its lanes as bits, where some stayed away
 
     def sync(self, whole: np.ndarray, partial: list[tuple[int, int]]) -> None:
+        self.time += 1
         self.epochs = self.epochs + whole
         self.partial += [(self.time, warp, bits) for warp, bits in partial]
 
@@ -66,7 +67,7 @@ class WarpOrder:
         first, second = sorted(((a.time, lane_a % 32), (b.time, lane_b % 32)))
         reached = 1 << first[1]
         for time, warp, bits in self.partial:
-            if warp == lane_a // 32 and first[0] < time <= second[0] and reached & bits:
+            if warp == lane_a // 32 and first[0] < time < second[0] and reached & bits:
                 reached |= bits
         return bool(reached >> second[1] & 1)
 
@@ -258,4 +259,3 @@ class BlockLog:
 
 def _equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a == b) | ((a != a) & (b != b))  # NaN is NaN
-

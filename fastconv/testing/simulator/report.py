@@ -99,7 +99,9 @@ class Report:
 
     def line(self, which: int | str) -> Line:
         """The line with a number, or the only one that contains a text. Raises KeyError for none or several."""
-        found = [line for line in self.lines if (line.number == which if isinstance(which, int) else which in line.text)]
+        found = [
+            line for line in self.lines if (line.number == which if isinstance(which, int) else which in line.text)
+        ]
         if len(found) != 1:
             raise KeyError(f"{len(found)} lines of {self.kernel} match {which!r}")
         return found[0]
@@ -111,9 +113,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the trace, as dicts, lists, strings and numbers."""
-        extra = {
-            name: getattr(self.totals, name) for name in ("bank_conflicts", "intensity", "array_intensity")
-        }
+        extra = {name: getattr(self.totals, name) for name in ("bank_conflicts", "intensity", "array_intensity")}
         return {
             "kernel": self.kernel,
             "grid": self.grid,

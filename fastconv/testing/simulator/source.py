@@ -67,7 +67,9 @@ class Function:
         try:
             lines, first = inspect.getsourcelines(python)
         except (OSError, TypeError) as error:
-            raise ValueError(f"simulate: the source of {python!r} cannot be read; a kernel must be in a file.") from error
+            raise ValueError(
+                f"simulate: the source of {python!r} cannot be read; a kernel must be in a file."
+            ) from error
         module = ast.parse(textwrap.dedent("".join(lines)))
         ast.increment_lineno(module, first - 1)
         tree = module.body[0]
@@ -96,6 +98,4 @@ class Function:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Attribute) or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)):
                 harmless.add(node.value)
-        return all(
-            node in harmless for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name
-        )
+        return all(node in harmless for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name)

@@ -82,4 +82,7 @@ def verdict(report: Report) -> str:
 def _finding(finding: Finding) -> list[str]:
     times = f" ({finding.count} times)" if finding.count > 1 else ""
     text = f"{finding.kind}: {finding.message}{times}"
-    return [f"{'':>46}  {mark} {part}" for mark, part in zip("^" + " " * 99, textwrap.wrap(text, _FINDING_WIDTH), strict=False)]
+    return [
+        f"{'':>46}  {mark} {part}"
+        for mark, part in zip("^" + " " * 99, textwrap.wrap(text, _FINDING_WIDTH), strict=False)
+    ]

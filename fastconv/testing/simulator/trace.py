@@ -34,7 +34,9 @@ class Trace:
         elements[lanes[inside] - here.start] = local - root.start_of(lanes[inside])
         about = {"space": root.space, "shape": root.shape, "item": root.dtype.itemsize, "strides": root.strides}
         self.arrays.setdefault(root.name, {**about, "address": root.address, "dtype": str(root.dtype)})
-        self._add({"line": site.line, "file": site.file, "what": what, "array": root.name, "elements": elements.tolist()})
+        self._add(
+            {"line": site.line, "file": site.file, "what": what, "array": root.name, "elements": elements.tolist()}
+        )
 
     def barrier(self, batch: Batch, mask_lanes: np.ndarray, what: str, site: Site) -> None:
         here = self._here(batch)

@@ -32,6 +32,7 @@ _OPERATORS: dict[type[ast.operator], tuple[Any, Any]] = {  # by NumPy on arrays,
     ast.BitXor: (np.bitwise_xor, operator.xor),
 }
 _BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
+_SHIFTS = (ast.LShift, ast.RShift)
 _COMPARISONS: dict[type[ast.cmpop], Any] = {
     ast.Lt: np.less,
     ast.LtE: np.less_equal,
@@ -77,9 +78,10 @@ def cast(value: Number, dtype: np.dtype) -> Number:
 
 @functools.cache
 def arithmetic_type(a: np.dtype, b: np.dtype) -> np.dtype:
-    """Of a + b. Integers are widened to 64 bits; int64 with uint64, and float32 with an integer, give float64."""
-    common = np.promote_types(a, b)
-    return {"b": INT64, "i": INT64, "u": UINT64}.get(common.kind, common)
+    """Of a + b. Integers are widened to 64 bits; float32 with an integer of 32 bits or more gives float64."""
+    if a.kind in "biu" and b.kind in "biu":
+        return UINT64 if a.kind == b.kind == "u" else INT64
+    return np.promote_types(a, b)
 
 
 def binary(kind: type[ast.operator], a: Number, b: Number) -> Number:
@@ -95,6 +97,8 @@ def binary(kind: type[ast.operator], a: Number, b: Number) -> Number:
         common = FLOAT64
     elif kind in _BITWISE and left == right == BOOL:
         common = BOOL
+    elif kind in _SHIFTS:
+        common = arithmetic_type(left, left)
     with np.errstate(all="ignore"):
         return plain(by_numpy(cast(a, common), cast(b, common)))
 
@@ -105,9 +109,9 @@ def wrapped(value: int) -> int:
 
 
 def power(a: Number, b: Number) -> Number:
-    """a ** b; a literal integer as the exponent keeps the type of a."""
-    base = type_of(a)
-    common = base if type(b) is int and base.kind == "f" else arithmetic_type(base, type_of(b))
+    """a ** b; an integer as the exponent keeps the type of a float."""
+    base, exponent = type_of(a), type_of(b)
+    common = base if base.kind == "f" and exponent.kind in "iu" else arithmetic_type(base, exponent)
     with np.errstate(all="ignore"):
         if type(b) is int and b == 2:
             return plain(np.multiply(cast(a, common), cast(a, common)))
