@@ -39,8 +39,8 @@ class Line:
         file, number, text, function: the line and the function it is in.
         loads, stores, atomics: requests to global memory, in sectors.
         shared_loads, shared_stores, shared_atomics: requests to shared memory, in wavefronts.
-        flops: floating-point operations: 1 for + - * / // % ** and a function of `math`, 2 for an fma; 0 for
-            comparisons, minima and maxima, signs and conversions.
+        flops: floating-point operations: 1 for + - * / // % **, a function of `math` and an atomic sum,
+            2 for an fma; 0 for comparisons, minima and maxima, signs and conversions.
         float64_flops: those of them in float64.
     """
 

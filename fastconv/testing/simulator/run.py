@@ -103,7 +103,7 @@ def simulate(
         shared_bytes=static_bytes + shared_bytes,
         findings=findings.sorted(),
         dropped=findings.dropped,
-        lines=sorted(sources.lines.values(), key=lambda line: (line.file != function.file, line.file, line.number)),
+        lines=sources.lines_in_order(),
         array_bytes=sum(_touched_bytes(array) for array in _arrays(arguments.values())),
         trace=trace,
     )

@@ -56,6 +56,11 @@ class Sources:
             self.lines[key] = Line(file, number, linecache.getline(file, number).rstrip("\n"), function)
         return self.lines[key]
 
+    def lines_in_order(self) -> list[Line]:
+        """The kernel's lines, then those of the functions that it called."""
+        places = [(function.file, function.name) for function in self.functions.values()]
+        return sorted(self.lines.values(), key=lambda line: (places.index((line.file, line.function)), line.number))
+
 
 class Function:
     """One Python function: `tree`, `signature`, and `names`, what its free names stand for.
