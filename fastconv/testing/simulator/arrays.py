@@ -50,6 +50,11 @@ class Array:
         return math.prod(self.shape)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether its elements are all that lies between the first and the last."""
+        return self.base is not None or len(self.data) == self.size
+
+    @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 

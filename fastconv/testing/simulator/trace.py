@@ -32,8 +32,8 @@ class Trace:
         elements = np.full(batch.threads, -1)
         root, local = array.root, np.broadcast_to(flat, lanes.shape)[inside]
         elements[lanes[inside] - here.start] = local - root.start_of(lanes[inside])
-        about = {"space": root.space, "shape": root.shape, "item": root.dtype.itemsize, "strides": root.strides}
-        self.arrays.setdefault(root.name, {**about, "address": root.address, "dtype": str(root.dtype)})
+        about = {"space": root.space, "shape": root.shape, "strides": root.strides, "item": root.dtype.itemsize}
+        self.arrays.setdefault(root.name, {**about, "address": root.address, "dense": root.is_dense})
         self._add(
             {"line": site.line, "file": site.file, "what": what, "array": root.name, "elements": elements.tolist()}
         )
