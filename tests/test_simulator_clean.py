@@ -410,6 +410,29 @@ def test_atomics():
     assert (old[3] == i).all() and (old[4] == np.maximum(i, 2) - 2).all()
 
 
+def last_block_adds_up(a, partial, ticket, total):
+    is_last = cuda.shared.array(1, int32)
+    if cuda.threadIdx.x == 0:
+        mine = 0
+        for k in range(64):
+            mine += a[cuda.blockIdx.x * 64 + k]
+        partial[cuda.blockIdx.x] = mine
+        cuda.threadfence()
+        is_last[0] = cuda.atomic.add(ticket, 0, 1) == cuda.gridDim.x - 1
+    cuda.syncthreads()
+    if is_last[0] and cuda.threadIdx.x == 0:
+        for block in range(cuda.gridDim.x):
+            total[0] += partial[block]
+
+
+@pytest.mark.parametrize("blocks", [7, 600])
+def test_a_fence_and_a_ticket_order_blocks(blocks):
+    a = integers(64 * blocks, dtype=np.int64)
+    partial, ticket, total = np.zeros(blocks, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
+    clean(last_block_adds_up, blocks, 64, a, partial, ticket, total)
+    assert total[0] == a.sum()
+
+
 def flag_set_by_many(a, found):
     if a[cuda.grid(1)] == 3:
         found[0] = 1

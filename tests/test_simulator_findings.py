@@ -182,6 +182,23 @@ def blocks_far_apart(a):
     a[i] = cuda.blockIdx.x  # BUG
 
 
+@bug(RACE, floats(4), np.zeros(4, np.float32), np.zeros(1, np.int32), np.zeros(1, np.float32), grid=4, block=1)
+def last_block_without_a_fence(a, partial, ticket, total):
+    partial[cuda.blockIdx.x] = a[cuda.blockIdx.x]
+    if cuda.atomic.add(ticket, 0, 1) == 3:
+        for block in range(4):
+            total[0] += partial[block]  # BUG
+
+
+@bug(RACE, floats(4), np.zeros(4, np.float32), np.zeros(1, np.int32), np.zeros(1, np.float32), grid=4, block=1)
+def fence_but_not_the_last_block(a, partial, ticket, total):
+    partial[cuda.blockIdx.x] = a[cuda.blockIdx.x]
+    cuda.threadfence()
+    if cuda.atomic.add(ticket, 0, 1) == 2:
+        for block in range(4):
+            total[0] += partial[block]  # BUG
+
+
 # Indices
 
 

@@ -131,14 +131,14 @@ def test_in_a_browser_of_a_phones_width(report, tmp_path, scheme, paper):
     first, second, last = seen["first"], seen["second"], seen["last"]
     assert first["position"] == "1 of 17" and first["what"].endswith("# in") and first["now"] == 1
     assert first["memory"] == "a, global memory" and (first["threads"], first["cells"], first["sectors"]) == (256,) * 3
-    assert first["cost"] == "256 threads: reads a; 8 requests, 32 sectors: 4 per request."
+    assert first["cost"] == "256 threads read a: 8 requests, 32 sectors, 4 per request."
     assert second["position"] == "2 of 17" and second["memory"] == "s, shared memory" and second["cells"] == 256
-    assert second["cost"] == "256 threads: writes s; 8 requests, 8 wavefronts, 0 of them for bank conflicts."
+    assert second["cost"] == "256 threads write s: 8 requests, 8 wavefronts, 0 of them for bank conflicts."
     assert last["position"] == "17 of 17" and last == seen["after"] and seen["before"] == first
-    assert last["cost"] == "256 threads: writes b; 8 requests, 32 sectors: 4 per request."
+    assert last["cost"] == "256 threads write b: 8 requests, 32 sectors, 4 per request."
     assert seen["barrier"]["cost"] == "256 threads in syncthreads." and seen["barrier"]["cells"] == 0
     assert seen["line"]["position"] == "1 of 8" and seen["line"]["what"].endswith("# out")
-    assert seen["line"]["cost"] == "256 threads: reads s; 8 requests, 256 wavefronts, 248 of them for bank conflicts."
-    assert seen["warp"]["cost"] == "32 threads: reads s; 1 request, 32 wavefronts, 31 of them for bank conflicts."
+    assert seen["line"]["cost"] == "256 threads read s: 8 requests, 256 wavefronts, 248 of them for bank conflicts."
+    assert seen["warp"]["cost"] == "32 threads read s: 1 request, 32 wavefronts, 31 of them for bank conflicts."
     assert seen["warp"]["threads"] == seen["warp"]["cells"] == 32 and seen["marked"] == 2
     assert all("# BUG" in text for text in seen["findings"]) and len(seen["findings"]) == 1 and seen["links"]

@@ -84,9 +84,13 @@ class Cuda:
 
     @intrinsic
     def threadfence(self, place: Place) -> None:
-        """Orders the memory accesses of one thread, which the simulator never reorders."""
+        place.interpreter.memory.fences.fence(self.batch.first + np.unique(self.batch.block[place.mask.index]))
 
-    threadfence_block = threadfence_system = threadfence
+    threadfence_system = threadfence
+
+    @intrinsic
+    def threadfence_block(self, place: Place) -> None:
+        """Orders accesses of one thread, which are never reordered here; it does not order threads."""
 
     @intrinsic
     def nanosleep(self, place: Place, nanoseconds: Number) -> None:

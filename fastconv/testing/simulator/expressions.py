@@ -135,6 +135,8 @@ class Expressions:
                 return tuple(stride * owner.dtype.itemsize for stride in owner.strides)
             if node.attr in ("shape", "ndim", "size", "dtype", "nbytes"):
                 return getattr(owner, node.attr)
+        elif isinstance(owner, tuple) and node.attr in getattr(owner, "_fields", ()):
+            return getattr(owner, node.attr)
         elif isinstance(owner, (Dim3, ModuleType)) or owner is self.cuda or getattr(owner, "is_simulated", False):
             found = _MISSING if node.attr.startswith("_") else getattr(owner, node.attr, _MISSING)
             if found is not _MISSING:

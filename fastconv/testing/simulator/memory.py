@@ -11,6 +11,7 @@ from fastconv.testing.simulator import traffic, values
 from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch
 from fastconv.testing.simulator.errors import SimulationError
+from fastconv.testing.simulator.fences import Fences
 from fastconv.testing.simulator.findings import OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.masks import Mask
 from fastconv.testing.simulator.races import ATOMIC, READ, WRITE, Access, IntervalLog, WarpOrder
@@ -32,8 +33,8 @@ Update = Callable[[np.ndarray, np.ndarray], np.ndarray]  # old values and operan
 class Memory:
     """What the threads of a batch do to arrays."""
 
-    def __init__(self, batch: Batch, findings: Findings, order: WarpOrder, trace: Trace):
-        self.batch, self.findings, self.order, self.trace = batch, findings, order, trace
+    def __init__(self, batch: Batch, findings: Findings, order: WarpOrder, fences: Fences, trace: Trace):
+        self.batch, self.findings, self.order, self.fences, self.trace = batch, findings, order, fences, trace
         self.logs: list[IntervalLog] = []
 
     def close_interval(self, blocks: np.ndarray | None = None) -> None:
@@ -101,6 +102,9 @@ class Memory:
             self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
             array.ready[flat] = True
         self._count(array, ATOMIC, flat, lanes, mask, site)
+        if self.fences.fenced and array.space == "global":
+            blocks = self.batch.first + self.batch.block[lanes]
+            self.fences.atomic(id(array.root), flat, blocks, self.order.time)
         before = np.zeros(self.batch.lanes, array.dtype)
         order = np.argsort(flat, kind="stable")
         ordered = flat[order]

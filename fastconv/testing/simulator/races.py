@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastconv.testing.simulator.batch import Batch, Dim, coordinates
+from fastconv.testing.simulator.fences import Fences
 from fastconv.testing.simulator.findings import RACE, Findings
 from fastconv.testing.simulator.source import Site
 
@@ -198,8 +199,9 @@ class IntervalLog:
 class BlockLog:
     """Who accessed each element of one global memory last, over the whole grid: for races between blocks."""
 
-    def __init__(self, size: int, grid: Dim, block_dim: Dim, sites: list[Site], findings: Findings):
-        self.size, self.grid, self.block_dim, self.sites, self.findings = size, grid, block_dim, sites, findings
+    def __init__(self, size: int, grid: Dim, block_dim: Dim, sites: list[Site], findings: Findings, fences: Fences):
+        self.size, self.grid, self.block_dim, self.sites = size, grid, block_dim, sites
+        self.findings, self.fences = findings, fences
         # A name: block, thread, site. The second reader is of another block than the first.
         self.writer, self.reader, self.second, self.updater = (np.full(size, -1) for _ in range(4))
         self.value: np.ndarray | None = None
@@ -241,9 +243,12 @@ class BlockLog:
         bad = (found >= 0) & self._differ(found, me)
         if access.kind == what == WRITE and self.value is not None and bad.any():
             bad &= ~_equal(self.value[access.elements], np.asarray(access.values))
-        if not bad.any():
-            return
         at = np.flatnonzero(bad)
+        if self.fences.fenced:
+            pairs = zip((found[at] >> self._BLOCK).tolist(), (me[at] >> self._BLOCK).tolist(), strict=True)
+            at = at[[not self.fences.ordered(before, after, access.time) for before, after in pairs]]
+        if not len(at):
+            return
         lane, name = int(access.lanes[at[0]]), int(found[at[0]])
         site = self.sites[name & (1 << self._THREAD) - 1]
         block = coordinates(name >> self._BLOCK, self.grid)

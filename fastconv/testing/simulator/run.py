@@ -13,6 +13,7 @@ from fastconv.testing.simulator import values
 from fastconv.testing.simulator.arrays import Array, global_array
 from fastconv.testing.simulator.batch import Batch, Dim
 from fastconv.testing.simulator.cuda import Cuda
+from fastconv.testing.simulator.fences import Fences
 from fastconv.testing.simulator.findings import LAUNCH_LIMIT, Findings
 from fastconv.testing.simulator.interpreter import Interpreter
 from fastconv.testing.simulator.limits import Limits
@@ -46,7 +47,7 @@ def simulate(
         kernel: a function written for numba.cuda, as it is or under a decorator that keeps it as `py_func`. Its source
             must be in a file. numba.cuda need not be installed.
         grid, block: 1 to 3 numbers: blocks of the grid, threads of a block.
-        args: NumPy arrays, numbers, and tuples of them.
+        args: NumPy arrays, numbers, and tuples or named tuples of them.
         shared_bytes: of dynamic shared memory.
         arch: whose limits hold, "sm_75" to "sm_120".
         trace_block: the block whose accesses `Report.html` steps through, or None.
@@ -74,14 +75,17 @@ def simulate(
         findings.add(LAUNCH_LIMIT, function.tree.site, message)  # type: ignore[attr-defined]
 
     trace = Trace(None if trace_block is None else _dim("trace_block", trace_block, least=0))
-    memories = _memories(function, arguments, grid_dim, block_dim, sources, findings)
+    fences = Fences()
+    memories = _memories(
+        function, arguments, lambda size: BlockLog(size, grid_dim, block_dim, sources.sites, findings, fences)
+    )
     blocks = grid_dim[0] * grid_dim[1] * grid_dim[2]
     warps = -(-block_dim[0] * block_dim[1] * block_dim[2] // 32)
     together = max(1, _LANES // (32 * warps))
     static_bytes = 0
     for first in range(0, blocks, together):
         batch = Batch(grid_dim, block_dim, first, min(together, blocks - first))
-        memory = Memory(batch, findings, WarpOrder(batch), trace)
+        memory = Memory(batch, findings, WarpOrder(batch), fences, trace)
         for log, arrays in memories:
             interval = IntervalLog(log.size, batch, memory.order, findings, log if blocks > 1 else None)
             memory.logs.append(interval)
@@ -122,7 +126,8 @@ def _dim(name: str, given: int | Iterable[int], least: int = 1) -> Dim:
 
 def _argument(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(_argument(f"{name}[{i}]", part) for i, part in enumerate(value))
+        parts = [_argument(f"{name}[{i}]", part) for i, part in enumerate(value)]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return global_array(name, value)
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
@@ -141,10 +146,10 @@ def _arrays(arguments: Iterable[Any]) -> list[Array]:
 
 
 def _memories(
-    function: Function, arguments: dict[str, Any], grid: Dim, block: Dim, sources: Sources, findings: Findings
+    function: Function, arguments: dict[str, Any], make_log: Callable[[int], BlockLog]
 ) -> list[tuple[BlockLog, list[Array]]]:
     """The pieces of global memory that may be written, each with the arrays that lie in it: they may overlap."""
-    read_only = {id(value) for name, value in arguments.items() if function.only_loads(name)}
+    read_only = {id(value) for name, value in arguments.items() if name not in function.escaping}
     arrays = sorted((array for array in _arrays(arguments.values()) if array.data.size), key=_start)
     groups: list[list[Array]] = []
     end = 0
@@ -161,7 +166,7 @@ def _memories(
         for array in group:
             array.offset, array.scale = (_start(array) - first) // unit, array.dtype.itemsize // unit
         size = max(array.offset + len(array.data) * array.scale for array in group)
-        made.append((BlockLog(size, grid, block, sources.sites, findings), group))
+        made.append((make_log(size), group))
     return made
 
 

@@ -93,14 +93,19 @@ class Function:
                 node.site = sources.site(self.file, node, self.name)  # type: ignore[union-attr]
         for number in range(tree.lineno, self.last_line + 1):
             sources.line(self.file, number, self.name)
+        self.escaping = self._escaping()
 
-    def only_loads(self, name: str) -> bool:
-        """Whether the function does nothing with an argument but load elements and ask for its shape.
+    def _escaping(self) -> set[str]:
+        """The names of which more is done than loading elements and asking for a shape.
 
-        Nobody else being able to write it, its accesses need not be kept to look for races.
+        An argument that is not among them is only read, so that its accesses need not be kept to look for races.
         """
-        harmless: set[ast.AST] = set()
+        names, harmless = [], set()
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Attribute) or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)):
+            if isinstance(node, ast.Name):
+                names.append(node)
+            elif isinstance(node, ast.Attribute) or (
+                isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+            ):
                 harmless.add(node.value)
-        return all(node in harmless for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node.id == name)
+        return {name.id for name in names if name not in harmless}
