@@ -433,6 +433,23 @@ def test_a_fence_and_a_ticket_order_blocks(blocks):
     assert total[0] == a.sum()
 
 
+def rows_of_an_array(a, b, none):
+    i = cuda.grid(1)
+    if none is None and i < a.shape[0]:
+        for turn in range(2):
+            row = a[i, turn]
+            total = 0
+            for k in range(row.size):
+                total += row[k]
+            b[i, turn] = total
+
+
+def test_parts_of_arrays():
+    a, b = integers(50, 2, 5, dtype=np.int64), np.zeros((50, 2), np.int64)
+    clean(rows_of_an_array, 2, 32, a, b, None)
+    assert (b == a.sum(axis=2)).all()
+
+
 def flag_set_by_many(a, found):
     if a[cuda.grid(1)] == 3:
         found[0] = 1

@@ -1,6 +1,10 @@
 """What the simulator counts, against numbers worked out by hand."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,3 +287,12 @@ def test_the_report_as_text_and_json():
     assert report.line(line["number"]).text == line["text"]
     with pytest.raises(KeyError, match="0 lines"):
         report.line("no such text")
+
+
+def test_the_output_in_the_documentation(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "lab.md").read_text(encoding="utf-8")
+    (program,), (output,) = (re.findall(f"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "text"))
+    (tmp_path / "example.py").write_text(program)
+    ran = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout == output, ran.stderr
+    assert (tmp_path / "transposed.html").is_file()

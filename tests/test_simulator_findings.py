@@ -290,6 +290,14 @@ def counter_is_not_set_to_zero(a):
     a[cuda.threadIdx.x] = s[0]
 
 
+@bug(UNINITIALISED, floats(N), floats(N))
+def variable_set_on_one_side_only(a, b):
+    i = cuda.threadIdx.x
+    if a[i] > 0:
+        v = a[i]
+    b[i] = v  # BUG
+
+
 # Barriers and warps
 
 
@@ -468,6 +476,13 @@ def test_an_out_of_bounds_store_is_dropped_and_a_load_gives_zero():
 def test_findings_are_limited():
     report = simulate(several, 1, N, floats(N), np.zeros(N, np.float32), max_findings=2)
     assert len(report.findings) == 2 and report.dropped > 0 and "were not kept" in str(report)
+
+
+def test_long_loops_without_barriers_are_compacted(monkeypatch):
+    monkeypatch.setattr("fastconv.testing.simulator.races._MOST", 100)
+    for kernel, grid in ((tree_without_barriers, 1), (in_place_shift, 1), (reads_what_another_block_writes, 4)):
+        report = simulate(kernel, grid, N, floats(4, N) if grid == 4 else floats(N))
+        assert {(finding.kind, "# BUG" in finding.text) for finding in report.findings} == {(RACE, True)}
 
 
 def endless(a):

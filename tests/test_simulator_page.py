@@ -84,14 +84,15 @@ addEventListener("error", (event) => {{ document.title = event.message; }});
 document.getElementById("frame").addEventListener("load", (event) => {{
   const inner = event.target.contentDocument, root = inner.documentElement, seen = {{}};
   const text = (id) => inner.getElementById(id).textContent;
-  const press = (key) => inner.body.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true, cancelable: true }}));
+  const press = (key) => inner.body.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true }}));
   const set = (id, value) => {{
     const control = inner.getElementById(id);
     control.value = value;
     control.dispatchEvent(new Event(id === "slider" ? "input" : "change"));
   }};
   const on = (id) => inner.querySelectorAll(`#${{id}} i.on`).length;
-  const look = () => ({{ position: text("position"), what: text("what"), cost: text("cost"), memory: text("memory-name"),
+  const look = () => ({{
+    position: text("position"), what: text("what"), cost: text("cost"), memory: text("memory-name"),
     threads: on("threads"), cells: on("memory"), sectors: inner.querySelectorAll("#memory i.sector").length,
     now: inner.querySelectorAll("tr.now").length }});
   seen.ready = root.dataset.ready;
@@ -102,8 +103,8 @@ document.getElementById("frame").addEventListener("load", (event) => {{
   press("ArrowRight"); seen.after = look();
   press("Home"); press("ArrowLeft"); seen.before = look();
   set("slider", 8); seen.barrier = look();
-  const row = [...inner.querySelectorAll("td.number button")].find((b) => b.closest("tr").textContent.includes("# out"));
-  row.click(); seen.line = look();
+  const buttons = [...inner.querySelectorAll("td.number button")];
+  buttons.find((button) => button.closest("tr").textContent.includes("# out")).click(); seen.line = look();
   set("warp", "3"); seen.warp = look();
   inner.querySelector("#threads i.on").dispatchEvent(new MouseEvent("mouseover", {{ bubbles: true }}));
   seen.marked = inner.querySelectorAll(".mark").length;

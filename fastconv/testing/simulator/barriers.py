@@ -17,10 +17,11 @@ def sync(place: Place, what: str) -> None:
     interpreter, mask = place.interpreter, place.mask
     batch = interpreter.batch
     came = batch.by_block(mask.lanes)
-    here = came.any(axis=1)
+    here = np.logical_or.reduce(came, axis=1)
     missing = batch.by_block(batch.everyone.lanes) & ~came & here[:, None]
     if missing.any():
-        block = int(np.flatnonzero(missing.any(axis=1))[0])
+        divided = np.logical_or.reduce(missing, axis=1)
+        block = int(np.flatnonzero(divided)[0])
         lane = block * batch.per_block + int(np.flatnonzero(came[block])[0])
         absent = block * batch.per_block + int(np.flatnonzero(missing[block])[0])
         reason = "has returned" if batch.exited[absent] else "is elsewhere in the kernel"
@@ -29,17 +30,11 @@ def sync(place: Place, what: str) -> None:
             f"thread {batch.thread_of(absent)} does not come: it {reason}."
         )
         other = (None, batch.block_of(absent), batch.thread_of(absent))
-        interpreter.findings.add(
-            DIVERGENT_BARRIER,
-            place.site,
-            message,
-            batch,
-            lane,
-            other=other,
-            count=int(np.count_nonzero(came[missing.any(axis=1)])),
-        )
+        count = int(np.count_nonzero(came[divided]))
+        interpreter.findings.add(DIVERGENT_BARRIER, place.site, message, batch, lane, other=other, count=count)
     interpreter.memory.trace.barrier(batch, mask.lanes, what, place.site)
-    interpreter.memory.close_interval(None if here.all() else here)
+    over = ~np.logical_or.reduce(batch.by_block(batch.everyone.lanes & ~batch.exited), axis=1)
+    interpreter.memory.close_interval(None if (here | over).all() else here)
 
 
 def reduce(

@@ -76,11 +76,13 @@ class Cuda:
 
     @intrinsic
     def syncthreads_and(self, place: Place, predicate: Number) -> np.ndarray:
-        return barriers.reduce(place, "syncthreads_and", predicate, lambda yes, all_: (yes | ~all_).all(axis=1))
+        return barriers.reduce(
+            place, "syncthreads_and", predicate, lambda yes, all_: np.logical_and.reduce(yes | ~all_, axis=1)
+        )
 
     @intrinsic
     def syncthreads_or(self, place: Place, predicate: Number) -> np.ndarray:
-        return barriers.reduce(place, "syncthreads_or", predicate, lambda yes, all_: yes.any(axis=1))
+        return barriers.reduce(place, "syncthreads_or", predicate, lambda yes, all_: np.logical_or.reduce(yes, axis=1))
 
     @intrinsic
     def threadfence(self, place: Place) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -15,25 +15,17 @@ from fastconv.testing.simulator import values
 from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch, Dim3
 from fastconv.testing.simulator.errors import SimulationError
-from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, WRONG_INDEX, Findings
+from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.frame import Frame
 from fastconv.testing.simulator.functions import FUNCTIONS, Place
 from fastconv.testing.simulator.masks import Mask
 from fastconv.testing.simulator.memory import Memory
+from fastconv.testing.simulator.ranges import make_range
 from fastconv.testing.simulator.source import Function, Site, Sources
 from fastconv.testing.simulator.values import Number
 
 _DIVISIONS = (ast.FloorDiv, ast.Mod, ast.Div)
 _MISSING = object()
-
-
-@dataclass
-class VaryingRange:
-    """A range whose bounds differ between threads; (lanes,) each."""
-
-    start: np.ndarray
-    stop: np.ndarray
-    step: np.ndarray
 
 
 class Expressions:
@@ -100,8 +92,14 @@ class Expressions:
         return node.value
 
     def _name(self, node: ast.Name, mask: Mask) -> Any:
-        found = self.frames[-1].variables.get(node.id)
+        frame = self.frames[-1]
+        found = frame.variables.get(node.id)
         if found is not None:
+            if (lanes := frame.unset(node.id, mask)) is not None:
+                message = f"reads the variable {node.id}, which it has not set."
+                self.findings.add(
+                    UNINITIALISED, _site(node), message, self.batch, int(lanes[0]), subject=node.id, count=len(lanes)
+                )
             return found[0]
         function = self.functions[-1]
         if node.id in function.locals or node.id not in function.names:
@@ -252,7 +250,7 @@ class Expressions:
         keywords = {word.arg: self.evaluate(word.value, mask) for word in node.keywords if word.arg}
         site = _site(node)
         if function is range:
-            return self._range([self.number(arg, site, mask) for arg in args], mask)
+            return make_range([self.number(arg, site, mask) for arg in args], mask)
         if getattr(function, "is_intrinsic", False):
             return self._intrinsic(function, Place(mask, site, self), args, keywords)
         if isinstance(function, type) and issubclass(function, (np.generic, int, float)):
@@ -277,22 +275,7 @@ class Expressions:
     def call(self, function: Function, args: list[Any], keywords: dict[str, Any], mask: Mask, site: Site) -> Any:
         raise NotImplementedError  # statements are the Interpreter's
 
-    def _range(self, args: list[Number], mask: Mask) -> range | VaryingRange:
-        bounds = [0, *args, 1] if len(args) == 1 else [*args, 1][:3]
-        kept = []
-        for bound in bounds:
-            picked = mask.pick(bound)
-            if isinstance(picked, np.ndarray) and picked.size and (picked == picked[0]).all():
-                bound = picked[0]
-            kept.append(bound)
-        if not any(map(values.varies, kept)):
-            return range(*map(int, kept))
-        unsigned = all(values.type_of(arg).kind == "u" for arg in args)
-        dtype = np.dtype(np.uint64 if unsigned else np.int64)
-        parts = (np.broadcast_to(np.asarray(values.cast(bound, dtype)), self.batch.lanes) for bound in kept)
-        return VaryingRange(*parts)
-
-    _EXPRESSIONS = {
+    _EXPRESSIONS: dict[type[ast.expr], Callable[..., Any]] = {
         ast.Constant: _constant,
         ast.Name: _name,
         ast.Attribute: _attribute,

@@ -113,5 +113,4 @@ for _name in ("erf", "erfc", "gamma", "lgamma"):
     FUNCTIONS[getattr(math, _name)] = _of_floats(_of_python(getattr(math, _name)))
 for _ufunc in (np.sqrt, np.exp, np.log, np.sin, np.cos, np.tanh, np.isnan, np.isinf, np.hypot):
     FUNCTIONS[_ufunc] = _of_floats(_ufunc)
-for _ufunc in (np.abs, np.minimum, np.maximum):
-    FUNCTIONS[_ufunc] = _absolute if _ufunc is np.abs else _extreme(_ufunc)
+FUNCTIONS |= {np.abs: _absolute, np.minimum: _extreme(np.minimum), np.maximum: _extreme(np.maximum)}

@@ -7,15 +7,17 @@ is how the GPU's warps go about it, only that here the threads of all blocks of 
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.errors import SimulationError
-from fastconv.testing.simulator.expressions import Expressions, VaryingRange
+from fastconv.testing.simulator.expressions import Expressions
 from fastconv.testing.simulator.frame import Frame, Loop
 from fastconv.testing.simulator.masks import NOBODY, Mask
+from fastconv.testing.simulator.ranges import VaryingRange
 from fastconv.testing.simulator.source import Function, Site
 
 
@@ -194,7 +196,7 @@ class Interpreter(Expressions):
     def _after_loop(self, node: ast.While | ast.For, mask: Mask, done: Mask, loop: Loop) -> Mask:
         return _rejoin(mask, self._block(node.orelse, done), loop.broken)
 
-    _STATEMENTS = {
+    _STATEMENTS: dict[type[ast.stmt], Callable[..., Mask]] = {
         ast.Assign: _assign,
         ast.AnnAssign: _annotated,
         ast.AugAssign: _augmented,

@@ -39,7 +39,7 @@ class Mask:
     @functools.cached_property
     def active_warps(self) -> np.ndarray:
         """(warps,) bool: whether any lane of the warp is in the set."""
-        return self.warps.any(axis=1)
+        return np.logical_or.reduce(self.warps, axis=1)
 
     def pick(self, value: Number) -> Number:
         """The value in the threads of the set alone."""

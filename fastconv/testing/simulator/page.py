@@ -59,10 +59,10 @@ def _rows(report: Report) -> list[str]:
         if place != (line.file, line.function):
             place = (line.file, line.function)
             name = f"{Path(line.file).name}: {line.function}"
-            rows.append(f'<tr class="function"><td colspan="6"></td><td>{escape(name)}</td></tr>')
+            rows.append(f'<tr class="function"><td colspan="7"></td><td>{escape(name)}</td></tr>')
         rows.append(_row(number, line, (line.file, line.number) in traced))
         rows += [
-            f'<tr class="finding"><td colspan="7">{_finding(finding)}</td></tr>'
+            f'<tr class="finding"><td colspan="8">{_finding(finding)}</td></tr>'
             for finding in report.findings
             if (finding.file, finding.line) == (line.file, line.number)
         ]
@@ -80,6 +80,7 @@ def _row(number: int, line: Line, traced: bool) -> str:
         f"<td>{memory.ideal / memory.requests:.4g}</td>" if memory.requests else "<td></td>",
         _heat(shared, f"{line.bank_conflicts}"),
         f"<td>{line.flops}</td>" if line.flops else "<td></td>",
+        f"<td>{line.float64_flops}</td>" if line.float64_flops else "<td></td>",
     ]
     cells += [f'<td class="number">{place}</td>', f'<td class="code">{escape(line.text)}</td>']
     return f'<tr id="line-{number}">{"".join(cells)}</tr>'

@@ -112,6 +112,7 @@ class IntervalLog:
             groups.setdefault((access.kind, access.site.number, id(access.epochs)), []).append(access)
         self.accesses = []
         for group in groups.values():
+            group.reverse()  # of several values the last one counts
             lanes = np.concatenate([access.lanes for access in group])
             elements = np.concatenate([access.elements for access in group])
             _, at = np.unique(elements * self.batch.lanes + lanes, return_index=True)
@@ -139,7 +140,9 @@ class IntervalLog:
                 chosen, other = others == number, accesses[number]
                 self._report(accesses, access, positions[chosen], other, other_positions[chosen])
 
-    def _conflicts(self, accesses: list[Access], names: int) -> Iterator[tuple[Access, np.ndarray, ...]]:
+    def _conflicts(
+        self, accesses: list[Access], names: int
+    ) -> Iterator[tuple[Access, np.ndarray, np.ndarray, np.ndarray]]:
         for marked, looking in _PASSES:
             marks = [(number, access) for number, access in enumerate(accesses) if access.kind in marked]
             if not marks:

@@ -130,7 +130,7 @@ def _argument(name: str, value: Any) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return global_array(name, value)
-    if isinstance(value, (bool, int, float, np.number, np.bool_)):
+    if value is None or isinstance(value, (bool, int, float, np.number, np.bool_)):
         return values.plain(value)
     raise TypeError(f"simulate: argument {name} must be a NumPy array or a number, not {type(value).__name__}.")
 

@@ -88,7 +88,7 @@ class Function:
         self.names = {**vars(builtins), **python.__globals__, **{name: cell.cell_contents for name, cell in cells}}
         self.meanings: dict[str, Any] = {}  # what the names stand for in a kernel, once looked up
         self.last_line = first + len(lines) - 1
-        for node in ast.walk(tree):
+        for node in (tree, *(inner for statement in tree.body for inner in ast.walk(statement))):
             if isinstance(node, (ast.stmt, ast.expr)):
                 node.site = sources.site(self.file, node, self.name)  # type: ignore[union-attr]
         for number in range(tree.lineno, self.last_line + 1):

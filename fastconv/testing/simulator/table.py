@@ -12,7 +12,7 @@ from fastconv.testing.simulator.findings import Finding
 if TYPE_CHECKING:
     from fastconv.testing.simulator.report import Report
 
-_HEADINGS = f"{'requests':>9} {'sect/req':>8} {'ideal':>6} {'conflicts':>9} {'FLOPs':>10}  line"
+_HEADINGS = f"{'requests':>9} {'sect/req':>8} {'ideal':>6} {'conflicts':>9} {'FLOPs':>9} {'float64':>9}  line"
 _FINDING_WIDTH = 110
 
 
@@ -24,7 +24,7 @@ def table(report: Report) -> str:
             shown.append("")
         if place != (line.file, line.function):
             place = (line.file, line.function)
-            shown.append(f"{'':46}  {Path(line.file).name}: {line.function}")
+            shown.append(f"{'':55}  {Path(line.file).name}: {line.function}")
         shown.append(row(line))
         for finding in report.findings:
             if (finding.file, finding.line) == (line.file, line.number):
@@ -45,7 +45,8 @@ def row(line: Line) -> str:
     if line.shared_memory.requests:
         cells[3] = f"{line.bank_conflicts}"
     flops = f"{line.flops}" if line.flops else ""
-    return f"{cells[0]:>9} {cells[1]:>8} {cells[2]:>6} {cells[3]:>9} {flops:>10}  {line.number:>4} {line.text}".rstrip()
+    double = f"{line.float64_flops}" if line.float64_flops else ""
+    return f"{cells[0]:>9} {cells[1]:>8} {cells[2]:>6} {cells[3]:>9} {flops:>9} {double:>9}  {line.number:>4} {line.text}".rstrip()
 
 
 def totals(report: Report) -> list[str]:
@@ -56,8 +57,8 @@ def totals(report: Report) -> list[str]:
     for name, requests in (("loads", t.loads), ("stores", t.stores), ("atomics", t.atomics)):
         if requests.requests:
             shown.append(
-                f"Global {name}: {requests.requests} requests, {requests.moved} sectors; {requests.per_request:.4g} per "
-                f"request, ideal {requests.ideal / requests.requests:.4g}."
+                f"Global {name}: {requests.requests} requests, {requests.moved} sectors; "
+                f"{requests.per_request:.4g} per request, ideal {requests.ideal / requests.requests:.4g}."
             )
     if t.shared.requests:
         shown.append(
@@ -83,6 +84,6 @@ def _finding(finding: Finding) -> list[str]:
     times = f" ({finding.count} times)" if finding.count > 1 else ""
     text = f"{finding.kind}: {finding.message}{times}"
     return [
-        f"{'':>46}  {mark} {part}"
+        f"{'':>55}  {mark} {part}"
         for mark, part in zip("^" + " " * 99, textwrap.wrap(text, _FINDING_WIDTH), strict=False)
     ]

@@ -146,7 +146,7 @@ def truth(value: Number) -> Number:
 def choose(condition: np.ndarray, a: Number, b: Number) -> np.ndarray:
     """a where the condition holds, else b, in the smallest type that holds both."""
     common = np.promote_types(type_of(a), type_of(b))
-    return np.where(condition, cast(a, common), cast(b, common))
+    return np.asarray(np.where(condition, cast(a, common), cast(b, common)))
 
 
 def same(a: Any, b: Any) -> bool:
@@ -167,8 +167,9 @@ def fma(a: Number, b: Number, c: Number) -> Number:
         product = np.multiply(cast(a, FLOAT64), cast(b, FLOAT64))  # exact: 48 bits
         addend = np.asarray(cast(c, FLOAT64))
         total = np.asarray(product + addend)
-        # What the sum lost to rounding (Knuth). Where it lost something, the sum is made odd: rounded again, to float32,
-        # it then goes to the right side (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums").
+        # What the sum lost to rounding (Knuth). Where it lost something, the sum is made odd: rounded
+        # again, to float32, it goes to the right side (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+        # sums").
         part = total - product
         lost = (product - (total - part)) + (addend - part)
         even = (total.view(np.int64) & 1) == 0
