@@ -241,6 +241,12 @@ def outside_of_a_local_array(a, b):
     b[cuda.threadIdx.x] = t[0]
 
 
+@bug(OUT_OF_BOUNDS, floats(8, 8), floats(N))
+def row_outside_of_an_array(a, b):
+    row = a[cuda.threadIdx.x // 7]  # BUG
+    b[cuda.threadIdx.x] = row[0]
+
+
 @bug(OUT_OF_BOUNDS, np.zeros(8, np.int32), np.arange(N, dtype=np.int32))
 def histogram_with_too_few_bins(h, a):
     cuda.atomic.add(h, a[cuda.threadIdx.x] // 4, 1)  # BUG
@@ -504,6 +510,19 @@ def test_an_endless_loop_ends(kernel):
     with pytest.raises(SimulationError, match=r"still running after 500 steps; 6\d threads") as caught:
         simulate(kernel, 1, N, *args, max_steps=500)
     assert abs(caught.value.site.line - kernel.__code__.co_firstlineno) <= 3
+
+
+def endless_after_a_race(a):
+    a[0] = cuda.threadIdx.x  # BUG
+    cuda.syncthreads()
+    while True:
+        cuda.syncthreads()
+
+
+def test_what_was_found_before_the_end_is_kept():
+    with pytest.raises(SimulationError, match="still running") as caught:
+        simulate(endless_after_a_race, 1, N, np.zeros(1, np.int32), max_steps=100)
+    assert [finding.kind for finding in caught.value.findings] == [RACE]
 
 
 def uses_dynamic_shared(a):

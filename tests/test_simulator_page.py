@@ -67,6 +67,24 @@ def test_the_trace_is_of_one_block(report):
     assert not none.trace.steps and "no block was traced" in render(none)
 
 
+def other_tile(a):
+    s = cuda.shared.array(16, float32)
+    if cuda.threadIdx.x < 16:
+        s[cuda.threadIdx.x] = a[cuda.threadIdx.x]
+
+
+def two_tiles(a):
+    s = cuda.shared.array((4, 32), float32)
+    s[1, cuda.threadIdx.x] = a[cuda.threadIdx.x]
+    other_tile(a)
+
+
+def test_arrays_of_one_name_are_told_apart():
+    trace = simulate(two_tiles, 1, 32, np.zeros(32, np.float32)).trace
+    assert [step["array"] for step in trace.steps] == ["a", "s", "a", "s of other_tile"]
+    assert trace.arrays["s"]["shape"] == (4, 32) and trace.arrays["s of other_tile"]["shape"] == (16,)
+
+
 def long(a):
     for _ in range(10000):
         a[cuda.threadIdx.x] += 1

@@ -15,7 +15,7 @@ from fastconv.testing.simulator import values
 from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch, Dim3
 from fastconv.testing.simulator.errors import SimulationError
-from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, UNINITIALISED, WRONG_INDEX, Findings
+from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.frame import Frame
 from fastconv.testing.simulator.functions import FUNCTIONS, Place
 from fastconv.testing.simulator.masks import Mask
@@ -161,17 +161,22 @@ class Expressions:
         raise SimulationError(f"{type(owner).__name__} has no elements.", site)
 
     def _part(self, owner: Array, index: tuple[Any, ...], mask: Mask, site: Site) -> Array:
+        inside: list[Any] = []
         for i, size in zip(index, owner.shape, strict=False):
             if isinstance(i, slice):
+                inside.append(i)
                 continue
             i = self.number(i, site, mask)
-            picked = np.asarray(mask.pick(i))
-            if values.type_of(i).kind not in "iub" or np.any((picked < 0) | (picked >= size)):
-                raise SimulationError(
-                    f"the index of this part of {owner.name}, of shape {owner.shape}, is wrong.", site
-                )
+            if values.type_of(i).kind not in "iub":
+                raise SimulationError(f"an index of type {values.type_of(i)}; it must be an integer.", site)
+            inside.append(np.clip(i, 0, max(size - 1, 0)))
+            out = np.broadcast_to(mask.pick(values.compare(ast.NotEq, i, inside[-1])), mask.count)
+            if out.any():
+                message = f"takes a part of {owner.name}, of shape {owner.shape}, by an index outside of it."
+                lane, count = int(mask.index[np.flatnonzero(out)[0]]), int(np.count_nonzero(out))
+                self.findings.add(OUT_OF_BOUNDS, site, message, self.batch, lane, subject=owner.name, count=count)
         try:
-            return owner.part(index, self.batch.lanes)
+            return owner.part(tuple(inside), self.batch.lanes)
         except IndexError as error:
             raise SimulationError(f"{error}.", site) from error
 

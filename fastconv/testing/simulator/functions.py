@@ -36,8 +36,7 @@ def _of_floats(ufunc: Callable[..., Any], flops: int = 1) -> Function:
     def run(place: Place, *args: Number) -> Number:
         common = functools.reduce(np.promote_types, map(values.type_of, args))
         common = common if common.kind == "f" else FLOAT64
-        with np.errstate(all="ignore"):
-            result = values.plain(ufunc(*(values.cast(arg, common) for arg in args)))
+        result = values.plain(ufunc(*(values.cast(arg, common) for arg in args)))
         if values.type_of(result).kind == "f":
             result = values.cast(result, common)
         place.interpreter.count_flops(result, place.mask, place.site, flops)

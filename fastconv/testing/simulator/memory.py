@@ -110,12 +110,11 @@ class Memory:
         ordered = flat[order]
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
         turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-        with np.errstate(all="ignore"):
-            for now in range(int(turn.max()) + 1):  # in each turn all elements are different
-                who = order[turn == now]
-                old = array.data[flat[who]]
-                before[lanes[who]] = old
-                array.data[flat[who]] = operation(old, operand[who])
+        for now in range(int(turn.max()) + 1):  # in each turn all elements are different
+            who = order[turn == now]
+            old = array.data[flat[who]]
+            before[lanes[who]] = old
+            array.data[flat[who]] = operation(old, operand[who])
         return before
 
     def _locate(self, array: Array, index: Any, mask: Mask, site: Site, what: str) -> tuple[Any, np.ndarray | None]:

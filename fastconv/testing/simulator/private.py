@@ -44,7 +44,7 @@ class Shared:
         self.static_bytes += made.nbytes
         for message in self.limits.shared(self.static_bytes, self.dynamic_bytes):
             self.findings.add(LAUNCH_LIMIT, site, message)
-        made.log = IntervalLog(len(made.data), self.batch, self.memory.order, self.findings)
+        made.log = IntervalLog(np.full(len(made.data), -1), self.batch, self.memory.order, self.findings)
         self.memory.logs.append(made.log)
         return made
 
@@ -53,7 +53,7 @@ class Shared:
         stride = -(-self.dynamic_bytes // 16) * 16
         if self.dynamic is None:
             raw = np.full(stride * self.batch.blocks, 0xFF, np.uint8)  # NaN, as a float
-            log = IntervalLog(len(raw), self.batch, self.memory.order, self.findings)
+            log = IntervalLog(np.full(len(raw), -1), self.batch, self.memory.order, self.findings)
             self.memory.logs.append(log)
             self.dynamic = raw, np.zeros(len(raw), bool), log
         raw, ready, log = self.dynamic

@@ -76,9 +76,11 @@ class WarpOrder:
 class IntervalLog:
     """Accesses to one memory since the last barrier, by the threads of a batch."""
 
-    def __init__(self, size: int, batch: Batch, order: WarpOrder, findings: Findings, blocks: BlockLog | None = None):
+    def __init__(
+        self, shadow: np.ndarray, batch: Batch, order: WarpOrder, findings: Findings, blocks: BlockLog | None = None
+    ):
         self.batch, self.order, self.findings, self.blocks = batch, order, findings, blocks
-        self.shadow = np.full(size, -1)
+        self.shadow = shadow  # one number for each element of the memory; -1 but for the time of a comparison
         self.accesses: list[Access] = []
         self.total, self.limit = 0, _MOST
 
@@ -203,8 +205,9 @@ class BlockLog:
     """Who accessed each element of one global memory last, over the whole grid: for races between blocks."""
 
     def __init__(self, size: int, grid: Dim, block_dim: Dim, sites: list[Site], findings: Findings, fences: Fences):
-        self.size, self.grid, self.block_dim, self.sites = size, grid, block_dim, sites
+        self.grid, self.block_dim, self.sites = grid, block_dim, sites
         self.findings, self.fences = findings, fences
+        self.shadow = np.full(size, -1)
         # A name: block, thread, site. The second reader is of another block than the first.
         self.writer, self.reader, self.second, self.updater = (np.full(size, -1) for _ in range(4))
         self.value: np.ndarray | None = None

@@ -13,6 +13,7 @@ from fastconv.testing.simulator import values
 from fastconv.testing.simulator.arrays import Array, global_array
 from fastconv.testing.simulator.batch import Batch, Dim
 from fastconv.testing.simulator.cuda import Cuda
+from fastconv.testing.simulator.errors import SimulationError
 from fastconv.testing.simulator.fences import Fences
 from fastconv.testing.simulator.findings import LAUNCH_LIMIT, Findings
 from fastconv.testing.simulator.interpreter import Interpreter
@@ -87,7 +88,7 @@ def simulate(
         batch = Batch(grid_dim, block_dim, first, min(together, blocks - first))
         memory = Memory(batch, findings, WarpOrder(batch), fences, trace)
         for log, arrays in memories:
-            interval = IntervalLog(log.size, batch, memory.order, findings, log if blocks > 1 else None)
+            interval = IntervalLog(log.shadow, batch, memory.order, findings, log if blocks > 1 else None)
             memory.logs.append(interval)
             for array in arrays:
                 array.log = interval
@@ -96,7 +97,12 @@ def simulate(
         interpreter.cuda = Cuda(batch, shared, Local(batch))
         for known in sources.functions.values():
             known.meanings.clear()  # `cuda` is another one in each batch
-        interpreter.run(function, arguments, batch.everyone)
+        try:
+            with np.errstate(all="ignore"):  # threads that are not in a statement compute nonsense in it
+                interpreter.run(function, arguments, batch.everyone)
+        except SimulationError as error:
+            error.findings = findings.sorted()
+            raise
         memory.close_interval()
         static_bytes = max(static_bytes, shared.static_bytes)
     return Report(

@@ -39,14 +39,18 @@ def heading(report: Report) -> str:
 
 def row(line: Line) -> str:
     memory = line.global_memory
-    cells = ["", "", "", ""]
-    if memory.requests:
-        cells[:3] = f"{memory.requests}", f"{memory.per_request:.4g}", f"{memory.ideal / memory.requests:.4g}"
-    if line.shared_memory.requests:
-        cells[3] = f"{line.bank_conflicts}"
-    flops = f"{line.flops}" if line.flops else ""
-    double = f"{line.float64_flops}" if line.float64_flops else ""
-    return f"{cells[0]:>9} {cells[1]:>8} {cells[2]:>6} {cells[3]:>9} {flops:>9} {double:>9}  {line.number:>4} {line.text}".rstrip()
+    shared = line.shared_memory
+    cells = (
+        f"{memory.requests}" if memory.requests else "",
+        f"{memory.per_request:.4g}" if memory.requests else "",
+        f"{memory.ideal / memory.requests:.4g}" if memory.requests else "",
+        f"{line.bank_conflicts}" if shared.requests else "",
+        f"{line.flops}" if line.flops else "",
+        f"{line.float64_flops}" if line.float64_flops else "",
+    )
+    widths = (9, 8, 6, 9, 9, 9)
+    counts = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{counts}  {line.number:>4} {line.text}".rstrip()
 
 
 def totals(report: Report) -> list[str]:

@@ -99,8 +99,7 @@ def binary(kind: type[ast.operator], a: Number, b: Number) -> Number:
         common = BOOL
     elif kind in _SHIFTS:
         common = arithmetic_type(left, left)
-    with np.errstate(all="ignore"):
-        return plain(by_numpy(cast(a, common), cast(b, common)))
+    return plain(by_numpy(cast(a, common), cast(b, common)))
 
 
 def wrapped(value: int) -> int:
@@ -112,12 +111,13 @@ def power(a: Number, b: Number) -> Number:
     """a ** b; an integer as the exponent keeps the type of a float."""
     base, exponent = type_of(a), type_of(b)
     common = base if base.kind == "f" and exponent.kind in "iu" else arithmetic_type(base, exponent)
-    with np.errstate(all="ignore"):
-        if type(b) is int and b == 2:
-            return plain(np.multiply(cast(a, common), cast(a, common)))
-        if common.kind in "iu" and np.any(np.less(b, 0)):
-            common = FLOAT64
-        return plain(np.power(cast(a, common), cast(b, common)))
+    if type(b) is int and b == 2:
+        return plain(np.multiply(cast(a, common), cast(a, common)))
+    if common.kind in "iu":  # NumPy refuses negative exponents, which may be those of threads that are not here
+        return plain(
+            np.where(np.less(b, 0), 0, np.power(cast(a, common), np.maximum(cast(b, common), 0))).astype(common)[()]
+        )
+    return plain(np.power(cast(a, common), cast(b, common)))
 
 
 def unary(kind: type[ast.unaryop], a: Number) -> Number:
@@ -163,16 +163,15 @@ def fma(a: Number, b: Number, c: Number) -> Number:
     common = functools.reduce(np.promote_types, map(type_of, (a, b, c)))
     if common != np.float32:
         return binary(ast.Add, binary(ast.Mult, a, b), c)
-    with np.errstate(all="ignore"):
-        product = np.multiply(cast(a, FLOAT64), cast(b, FLOAT64))  # exact: 48 bits
-        addend = np.asarray(cast(c, FLOAT64))
-        total = np.asarray(product + addend)
-        # What the sum lost to rounding (Knuth). Where it lost something, the sum is made odd: rounded
-        # again, to float32, it goes to the right side (Boldo and Melquiond, "Emulation of FMA and correctly rounded
-        # sums").
-        part = total - product
-        lost = (product - (total - part)) + (addend - part)
-        even = (total.view(np.int64) & 1) == 0
-        towards = np.where(lost > 0, np.inf, -np.inf)
-        odd = np.where((lost != 0) & even & np.isfinite(total), np.nextafter(total, towards), total)
-        return odd.astype(np.float32)[()]
+    product = np.multiply(cast(a, FLOAT64), cast(b, FLOAT64))  # exact: 48 bits
+    addend = np.asarray(cast(c, FLOAT64))
+    total = np.asarray(product + addend)
+    # What the sum lost to rounding (Knuth). Where it lost something, the sum is made odd: rounded
+    # again, to float32, it goes to the right side (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+    # sums").
+    part = total - product
+    lost = (product - (total - part)) + (addend - part)
+    even = (total.view(np.int64) & 1) == 0
+    towards = np.where(lost > 0, np.inf, -np.inf)
+    odd = np.where((lost != 0) & even & np.isfinite(total), np.nextafter(total, towards), total)
+    return odd.astype(np.float32)[()]
