@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,17 +47,12 @@ class Memory:
     def load(self, array: Array, index: Any, mask: Mask, site: Site) -> Number:
         """The elements; 0 for threads whose index is out of bounds."""
         flat, lanes = self._locate(array, index, mask, site, READ)
-        zero = values.plain(array.dtype.type(0))
         if lanes is None:
-            return zero
+            return values.plain(array.dtype.type(0))
         if flat.ndim == 0:  # one address for all
             self._count(array, READ, flat, lanes, mask, site)
             return values.plain(array.data[flat])
-        if array.ready is not None and not (ready := array.ready[flat]).all():
-            bad = lanes[~ready]
-            name = array.element_name(array.offset + int(flat[~ready][0]), int(bad[0]))
-            message = f"reads {name}, which nobody has written."
-            self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
+        self._check_written(array, flat, lanes, site, READ)
         self._count(array, READ, flat, lanes, mask, site)
         got = array.data[flat]
         if len(got) == self.batch.lanes:
@@ -96,26 +91,27 @@ class Memory:
             operand = values.cast(operand, array.dtype)
         operand = operand[lanes] if values.varies(operand) else np.full(len(lanes), operand, array.dtype)
         flat = np.broadcast_to(flat, lanes.shape)
-        if array.ready is not None and not array.ready[flat].all():
-            bad = lanes[~array.ready[flat]]
-            message = f"updates an element of {array.name} that nobody has written."
-            self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
+        if array.ready is not None:
+            self._check_written(array, flat, lanes, site, ATOMIC)
             array.ready[flat] = True
         self._count(array, ATOMIC, flat, lanes, mask, site)
         if self.fences.fenced and array.space == "global":
             blocks = self.batch.first + self.batch.block[lanes]
             self.fences.atomic(id(array.root), flat, blocks, self.order.time)
         before = np.zeros(self.batch.lanes, array.dtype)
-        order = np.argsort(flat, kind="stable")
-        ordered = flat[order]
-        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-        for now in range(int(turn.max()) + 1):  # in each turn all elements are different
-            who = order[turn == now]
+        for who in _turns(flat):
             old = array.data[flat[who]]
             before[lanes[who]] = old
             array.data[flat[who]] = operation(old, operand[who])
         return before
+
+    def _check_written(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site, what: str) -> None:
+        if array.ready is None or (ready := array.ready[flat]).all():
+            return
+        bad, first = lanes[~ready], int(flat[~ready][0])
+        name = array.element_name(array.offset + first * array.scale, int(bad[0]))
+        message = f"{what} {name}, which nobody has written."
+        self.findings.add(UNINITIALISED, site, message, self.batch, int(bad[0]), subject=array.name, count=len(bad))
 
     def _locate(self, array: Array, index: Any, mask: Mask, site: Site, what: str) -> tuple[Any, np.ndarray | None]:
         """The elements in `array.data`, and the threads whose index is good, or None.
@@ -162,7 +158,7 @@ class Memory:
     def _wrong_index(self, array: Array, index: tuple[Any, ...]) -> str | None:
         for i in index:
             if not values.is_number(i):
-                return f"{array.name} by {'an ' + type(i).__name__}; only numbers are simulated as indices."
+                return f"{array.name} by a {type(i).__name__}; only numbers are simulated as indices."
             if values.type_of(i).kind not in "iub":
                 return f"{array.name} by an index of type {values.type_of(i)}; it must be an integer."
         if len(index) != array.ndim:
@@ -200,3 +196,13 @@ class Memory:
             self.order.time += 1
             elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
             array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
+
+
+def _turns(elements: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions in `elements`, in turns: within one all elements are different, and who comes first is in the first."""
+    order = np.argsort(elements, kind="stable")
+    ordered = elements[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    for now in range(int(turn.max()) + 1):
+        yield order[turn == now]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +13,20 @@ from fastconv.testing.simulator.findings import Finding
 if TYPE_CHECKING:
     from fastconv.testing.simulator.report import Report
 
-_HEADINGS = f"{'requests':>9} {'sect/req':>8} {'ideal':>6} {'conflicts':>9} {'FLOPs':>9} {'float64':>9}  line"
+_HEADINGS = {"requests": 9, "sect/req": 8, "ideal": 6, "conflicts": 9, "FLOPs": 9, "float64": 9}  # and widths
+_MARGIN = sum(_HEADINGS.values()) + len(_HEADINGS) + 1
 _FINDING_WIDTH = 110
 
 
 def table(report: Report) -> str:
-    shown = [heading(report), "", _HEADINGS]
+    shown = [heading(report), "", f"{_aligned(_HEADINGS)}  line"]
     place = None
     for line in report.lines:
         if place not in (None, (line.file, line.function)):
             shown.append("")
         if place != (line.file, line.function):
             place = (line.file, line.function)
-            shown.append(f"{'':55}  {Path(line.file).name}: {line.function}")
+            shown.append(f"{'':{_MARGIN}}{Path(line.file).name}: {line.function}")
         shown.append(row(line))
         for finding in report.findings:
             if (finding.file, finding.line) == (line.file, line.number):
@@ -38,8 +40,7 @@ def heading(report: Report) -> str:
 
 
 def row(line: Line) -> str:
-    memory = line.global_memory
-    shared = line.shared_memory
+    memory, shared = line.global_memory, line.shared_memory
     cells = (
         f"{memory.requests}" if memory.requests else "",
         f"{memory.per_request:.4g}" if memory.requests else "",
@@ -48,9 +49,11 @@ def row(line: Line) -> str:
         f"{line.flops}" if line.flops else "",
         f"{line.float64_flops}" if line.float64_flops else "",
     )
-    widths = (9, 8, 6, 9, 9, 9)
-    counts = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-    return f"{counts}  {line.number:>4} {line.text}".rstrip()
+    return f"{_aligned(cells)}  {line.number:>4} {line.text}".rstrip()
+
+
+def _aligned(cells: Iterable[str]) -> str:
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, _HEADINGS.values(), strict=True))
 
 
 def totals(report: Report) -> list[str]:
@@ -87,7 +90,5 @@ def verdict(report: Report) -> str:
 def _finding(finding: Finding) -> list[str]:
     times = f" ({finding.count} times)" if finding.count > 1 else ""
     text = f"{finding.kind}: {finding.message}{times}"
-    return [
-        f"{'':>55}  {mark} {part}"
-        for mark, part in zip("^" + " " * 99, textwrap.wrap(text, _FINDING_WIDTH), strict=False)
-    ]
+    first, *rest = textwrap.wrap(text, _FINDING_WIDTH)
+    return [f"{'':{_MARGIN}}^ {first}", *(f"{'':{_MARGIN}}  {part}" for part in rest)]
