@@ -174,6 +174,14 @@ def reads_what_another_block_writes(a):
     a[b, i] += a[(b + 1) % 4, i]  # BUG
 
 
+@bug(RACE, np.zeros(1, np.int32), np.zeros(3, np.int32), grid=3, block=1)
+def atomics_of_one_block_and_reads_of_another(counter, seen):
+    if cuda.blockIdx.x == 0:
+        cuda.atomic.add(counter, 0, 1)
+    else:
+        seen[cuda.blockIdx.x] = counter[0]  # BUG
+
+
 @bug(RACE, floats(2000 * 32), grid=2000, block=32)
 def blocks_far_apart(a):
     i = cuda.grid(1)
