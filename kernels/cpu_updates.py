@@ -73,9 +73,10 @@ def adam(rows: Rows, rate: float, fraction: float, square_fraction: float, epsil
     move by a fraction of the way to them; value -= rate * mean / (sqrt(mean_square) + epsilon), or with the largest
     mean_square so far."""
     number = rows.like.dtype.type
+    amsgrad = True if rows.addresses.shape[1] > 4 else None  # a type of its own: only what is used is compiled
     _adam(
-        rows.addresses, rows.ends, rows.like, number(rate), number(fraction), number(square_fraction), number(epsilon),
-        rows.threads,
+        rows.addresses, rows.ends, rows.like, amsgrad, number(rate), number(fraction), number(square_fraction),
+        number(epsilon), rows.threads,
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def _adam_steps(value, gradient, mean, mean_square, largest, rate, fraction, squ
 
 
 @cpu_jit(inner=True)
-def _adam_share(thread, addresses, ends, like, rate, fraction, square_fraction, epsilon, threads):
+def _adam_share(thread, addresses, ends, like, amsgrad, rate, fraction, square_fraction, epsilon, threads):
     for weight in range(ends.size):
         begin, end = _share(ends, weight, thread, threads)
         if begin < end:
@@ -134,7 +135,7 @@ def _adam_share(thread, addresses, ends, like, rate, fraction, square_fraction, 
             gradient = _array(addresses, weight, 1, begin, end, like)
             mean = _array(addresses, weight, 2, begin, end, like)
             mean_square = _array(addresses, weight, 3, begin, end, like)
-            if addresses.shape[1] == 4:
+            if amsgrad is None:
                 _adam_steps(value, gradient, mean, mean_square, None, rate, fraction, square_fraction, epsilon)
             else:
                 largest = _array(addresses, weight, 4, begin, end, like)
@@ -142,5 +143,7 @@ def _adam_share(thread, addresses, ends, like, rate, fraction, square_fraction, 
 
 
 @cpu_jit
-def _adam(addresses, ends, like, rate, fraction, square_fraction, epsilon, threads):
-    parallel_for(_adam_share, threads, (addresses, ends, like, rate, fraction, square_fraction, epsilon, threads))
+def _adam(addresses, ends, like, amsgrad, rate, fraction, square_fraction, epsilon, threads):
+    parallel_for(
+        _adam_share, threads, (addresses, ends, like, amsgrad, rate, fraction, square_fraction, epsilon, threads)
+    )

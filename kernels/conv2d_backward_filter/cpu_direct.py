@@ -176,17 +176,22 @@ def _tile(shape, fresh, panel, pitch, gy, gy_pixel, pixels, gw, K, columns):
 
 
 @cpu_jit(inner=True)
-def _sum(shape, tail, fresh, panel, pitch, gy, gy_pixel, gy_block, pixels, gw, K, filters):
-    """A panel's rows x all filters of its group. gy_block: elements of gy from block to block."""
-    wide, narrow = VECTORS * lanes(gw), lanes(gw)
-    k = 0
-    while filters - k >= wide:
-        _tile(shape, fresh, panel, pitch, at(gy, k // wide * gy_block), gy_pixel, pixels, at(gw, k), K, 0)
-        k += wide
+def _sum(rows, fresh, panel, pitch, gy, gy_pixel, gy_block, pixels, gw, K, filters):
+    """`rows` rows of a panel x all filters of its group. gy_block: elements of gy from block to block."""
+    full, narrow = tile_shape(ROWS, VECTORS, False), tile_shape(ROWS, 1, True)
+    half = fewer_rows(tile_shape(ROWS, VECTORS, True), 2)
+    wide, k = VECTORS * lanes(gw), 0
     while k < filters:
         place = at(gy, k // wide * gy_block + k % wide)
-        _tile(tail, fresh, panel, pitch, place, gy_pixel, pixels, at(gw, k), K, filters - k)
-        k += narrow
+        if rows <= tile_rows(half):
+            _tile(half, fresh, panel, pitch, place, gy_pixel, pixels, at(gw, k), K, filters - k)
+            k += wide
+        elif filters - k >= wide:
+            _tile(full, fresh, panel, pitch, place, gy_pixel, pixels, at(gw, k), K, 0)
+            k += wide
+        else:
+            _tile(narrow, fresh, panel, pitch, place, gy_pixel, pixels, at(gw, k), K, filters - k)
+            k += lanes(gw)
 
 
 @cpu_jit(inner=True)
@@ -253,8 +258,6 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
         threads, N, H, W, C, P, Q, K, stride_h, stride_w, top, left, elements, groups, channels, filters, panels,
         chunks, shares, pass_images, pass_rows, packed, size, chunk_size, pitch, packs,
     ) = to_fixed_tuple(numbers, _COUNT)  # fmt: skip
-    full, tail = tile_shape(ROWS, VECTORS, False), tile_shape(ROWS, 1, True)
-    half, half_tail = fewer_rows(full, 2), fewer_rows(tail, 2)
     wide = VECTORS * lanes(x)
     gradients, panel_place = at(scratch, thread * size), at(scratch, thread * size + packed)
     row_passes = (P + pass_rows - 1) // pass_rows
@@ -296,12 +299,9 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
                         group * channels - left * C, segments, first, last, panel_place, pitch,
                     )  # fmt: skip
                     gw, g = at(sums, base + panel * pitch * K + group * filters), at(b, begin_row * Q * gy_pixel)
-                    if elements - panel * pitch > tile_rows(half):
-                        _sum(full, tail, fresh, panel_place, pitch, g, gy_pixel, gy_block, seen, gw, K, filters)
-                    else:
-                        _sum(
-                            half, half_tail, fresh, panel_place, pitch, g, gy_pixel, gy_block, seen, gw, K, filters
-                        )  # fmt: skip
+                    _sum(
+                        elements - panel * pitch, fresh, panel_place, pitch, g, gy_pixel, gy_block, seen, gw, K, filters
+                    )  # fmt: skip
 
 
 @cpu_jit
