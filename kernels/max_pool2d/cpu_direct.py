@@ -71,12 +71,9 @@ def _row(
         columns, column = high_w - low_w, dilation_w * C
         source = at(x, ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C)
         target = at(y, (task * Q + q) * C)
-        while C - c >= 2 * lanes(x):
-            _window(tile_shape(1, 2, False), at(source, c), row, column, rows, columns, at(target, c), 0)
-            c += 2 * lanes(x)
         while c < C:
-            _window(tile_shape(1, 1, True), at(source, c), row, column, rows, columns, at(target, c), C - c)
-            c += lanes(x)
+            _window(tile_shape(1, 2, True), at(source, c), row, column, rows, columns, at(target, c), C - c)
+            c += 2 * lanes(x)
 
 
 @cpu_jit

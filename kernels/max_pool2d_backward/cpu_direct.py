@@ -116,18 +116,12 @@ def _band(
             pixel = ((n * H + first_h + low_h * dilation_h) * W + first_w + low_w * dilation_w) * C
             gradient = ((n * P + p) * Q + q) * C
             rows, columns = high_h - low_h, high_w - low_w
-            while C - c >= 2 * lanes(x):
-                _window(
-                    tile_shape(1, 2, False), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
-                    row, column, rows, columns, 0, tiled, lowest,
-                )  # fmt: skip
-                c += 2 * lanes(x)
             while c < C:
                 _window(
-                    tile_shape(1, 1, True), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
+                    tile_shape(1, 2, True), at(x, pixel + c), at(gy, gradient + c), at(gx, pixel + c),
                     row, column, rows, columns, C - c, tiled, lowest,
                 )  # fmt: skip
-                c += lanes(x)
+                c += 2 * lanes(x)
     clear_rows(gx, n, zeroed, end_h, H, W, C)
 
 
