@@ -45,8 +45,8 @@ from fastconv.kernels.cpu_simd import (
     tile_store,
 )
 
-_BAND_BYTES = 1 << 17  # of scratch rows and of output a task works on: a part of a typical level-2 cache
-_GROUPS_BAND_BYTES = 1 << 18  # the same with groups, whose filters take little room beside it
+_BAND_BYTES = 1 << 18  # of scratch rows that a task copies: a part of a typical level-2 cache
+_INPUT_BYTES = 1 << 17  # of input that a task reads where it lies
 _TASKS_PER_THREAD = 4
 COUNT = 23  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
@@ -133,17 +133,16 @@ class _Cut:
 def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     left, right = grid.padding
     tap_h = grid.taps[:, 0] if len(grid.taps) else np.zeros(1, np.int64)
-    input_row = (left + grid.in_w + right) * grid.in_c * itemsize
+    input_row = max(1, left + grid.in_w + right) * grid.in_c * itemsize  # a batch of none may have no pixels
     tasks = threads * _TASKS_PER_THREAD
     wanted = -(-grid.images * grid.rows // tasks)
-    band = _BAND_BYTES if grid.groups == 1 else _GROUPS_BAND_BYTES
-    rows = max(1, min(grid.rows, wanted, band // (grid.step_h * input_row)))
+    rows = max(1, min(grid.rows, wanted, (_BAND_BYTES if grid.copied else _INPUT_BYTES) // (grid.step_h * input_row)))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
     columns = grid.columns
     if not grid.copied and rows == 1:
         # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
         # the input stays in the cache for all filters.
-        fitting = _BAND_BYTES // (grid.in_c * itemsize * grid.step_w)
+        fitting = _INPUT_BYTES // (grid.in_c * itemsize * grid.step_w)
         columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
         columns = -(-columns // ROWS) * ROWS
     bands = threads * band_rows * input_row if grid.copied else 0

@@ -93,8 +93,8 @@ class Pooling2D(WindowLayer):
             gx = images  # the layer before has no use for its output any more: half the memory to go through
         else:
             gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
-        run(op, problem, *arrays, gx, algorithm=self._backward_algorithm, **({"relu": True} if fuse else {}))
-        if through_input_relu and not fuse:
+        relu = True if through_input_relu else None
+        if not run(op, problem, *arrays, gx, algorithm=self._backward_algorithm, relu=relu) and through_input_relu:
             activations.relu.backward(gx, images, None, gx)
         return from_last(gx, self.data_format)
 

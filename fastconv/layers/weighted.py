@@ -11,7 +11,7 @@ from fastconv.buffers import FRESH, Buffers
 from fastconv.kernels import Conv2DProblem
 from fastconv.layers.base import Layer, gradient_out
 from fastconv.layers.layout import empty_like, for_kernel
-from fastconv.ops.dispatch import kernel_for, run
+from fastconv.ops.dispatch import run
 from fastconv.variable import Variable
 
 _BACKWARD = ("conv2d_backward_data", "conv2d_backward_filter")
@@ -110,8 +110,7 @@ class KernelLayer(Layer):
         problem = self.as_problem(x.shape)
         images = for_kernel(self.as_images(x, problem.x_shape), self._dtype, buffers, self, "input")
         output = buffers.empty(self, "output", problem.y_shape, self.dtype)
-        fuse = self._is_relu and "relu" in kernel_for("conv2d", problem, self.algorithm).fuses
-        run(
+        fused = run(
             "conv2d",
             problem,
             images,
@@ -120,13 +119,13 @@ class KernelLayer(Layer):
             output,
             algorithm=self.algorithm,
             fixed=not training,
-            **({"relu": True} if fuse else {}),
+            relu=True if self._is_relu else None,
         )
         y, before = self.from_images(output, x.shape[:-1]), None
         if self.activation.needs_input:
             before, y = y, empty_like(y, buffers, self, "activated")
             self.activation.forward(before, y)
-        elif not fuse:
+        elif not fused:
             self.activation.forward(y, y)
         if self.activity_regularizer is not None:
             self._activity_loss = self.activity_regularizer(y) / max(len(y), 1)
@@ -155,9 +154,9 @@ class KernelLayer(Layer):
             return None
         gx = buffers.empty(self, "input_grad", problem.x_shape, self.dtype)
         op, kernel = "conv2d_backward_data", self.kernel.value.reshape(problem.w_shape)
-        fuse = through_input_relu and "relu" in kernel_for(op, problem, self._algorithms[op]).fuses
-        run(op, problem, gy, kernel, gx, algorithm=self._algorithms[op], **({"relu": images} if fuse else {}))
-        if through_input_relu and not fuse:
+        relu = images if through_input_relu else None
+        fused = run(op, problem, gy, kernel, gx, algorithm=self._algorithms[op], relu=relu)
+        if through_input_relu and not fused:
             activations.relu.backward(gx, images, None, gx)
         return self.from_images(gx, input_shape[:-1])
 

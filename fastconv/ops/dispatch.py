@@ -45,28 +45,52 @@ def _kernel_for(op: str, problem: Any, algorithm: str, winograd: bool) -> kernel
 def forget_choices() -> None:
     """Choose kernels anew from now on."""
     _kernel_for.cache_clear()
+    _chosen.cache_clear()
+
+
+@functools.cache
+def _thread_count() -> Callable[[], int]:
+    from fastconv.kernels.cpu_parallel import thread_count  # imports Numba: not before it is needed
+
+    return thread_count
 
 
 @functools.lru_cache(maxsize=4096)
-def _workspace_bytes(kernel: kernels.Kernel, problem: Any, threads: int) -> int:
-    return kernel.workspace_bytes(problem)
+def _chosen(op: str, problem: Any, algorithm: str, winograd: bool, threads: int) -> tuple[kernels.Kernel, int]:
+    """The kernel and the bytes of its workspace, which depend on the number of threads."""
+    kernel = _kernel_for(op, problem, algorithm, winograd)
+    return kernel, kernel.workspace_bytes(problem)
 
 
 def run(
-    op: str, problem: Any, *arrays: np.ndarray | None, algorithm: str = "auto", fixed: bool = False, **epilogue: Any
-) -> None:
-    """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder
-    states. fixed: whether the filters are weights, which do not change within `fixed_filters`."""
-    from fastconv.kernels.cpu_parallel import thread_count  # imports Numba: not before it is needed
+    op: str,
+    problem: Any,
+    *arrays: np.ndarray | None,
+    algorithm: str = "auto",
+    fixed: bool = False,
+    relu: Any = None,
+) -> bool:
+    """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder states.
 
-    kernel = kernel_for(op, problem, algorithm)
-    scratch = workspace(_workspace_bytes(kernel, problem, thread_count()))
+    Args:
+        fixed: whether the filters are weights, which do not change within `fixed_filters`.
+        relu: what a kernel that fuses a ReLU takes for it; None for no ReLU.
+
+    Returns:
+        Whether the kernel applied the ReLU, too.
+    """
+    kernel, size = _chosen(op, problem, algorithm, config.winograd(), _thread_count()())
+    epilogue: dict[str, Any] = {}
+    if relu is not None and "relu" in kernel.fuses:
+        epilogue["relu"] = relu
     if fixed and _kept is not None and kernel.prepare is not None:
         epilogue["prepared"] = _prepared(kernel, problem, arrays[1])
+    scratch = workspace(size)
     if _observer is None:
         kernel(problem, *arrays, workspace=scratch, **epilogue)
     else:
         _observer(kernel, problem, lambda: kernel(problem, *arrays, workspace=scratch, **epilogue))
+    return "relu" in epilogue
 
 
 def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
