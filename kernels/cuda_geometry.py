@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from fastconv.kernels.cuda import device_function, int32, uint32
-
 
 class Conv2DGeometry(NamedTuple):
     """The numbers of a Conv2DProblem, with the channels and filters of one group."""
@@ -70,13 +68,3 @@ def unsupported(problem: Any) -> str | None:
     shapes = [problem.x_shape, problem.y_shape, getattr(problem, "w_shape", ())]
     largest = max(map(math.prod, shapes))
     return f"an array of {largest} elements is more than 32-bit indices reach" if largest >= 1 << 31 else None
-
-
-@device_function
-def exact_quotient(a, b):
-    """a / b, or -1 where b does not divide a or a is negative."""
-    a = int32(a)
-    if a < 0:
-        return int32(-1)
-    quotient = int32(uint32(a) // uint32(b))
-    return quotient if int32(quotient * b) == a else int32(-1)

@@ -56,7 +56,7 @@ PLANTED = [
     Planted("conv2d", "cuda_coalesced", "if has_bias:", "if True:", ("optional",)),
     Planted("conv2d", "cuda_shared", "c < g.group_C:", "True:"),
     Planted("conv2d", "cuda_shared", "        cuda.syncthreads()\n        if", "        if"),
-    Planted("conv2d", "cuda_shared", "(problem.R - 1) * problem.dilation_h + 1", "problem.R"),
+    Planted("conv2d", "cuda_shared", "(p.R - 1) * p.dilation_h + 1", "p.R"),
     Planted(
         "conv2d", "cuda_shared", "p < g.P and q < g.Q and k_in_group", "p < g.P and k_in_group", ("integers", "bounds")
     ),

@@ -16,7 +16,7 @@ from fastconv.kernels import registry
 from fastconv.testing import KernelMismatch, check_kernel
 from fastconv.testing.kernel_cases import empty_arrays
 
-LONG = 512  # threads: with barriers a thread takes Numba's simulator a millisecond
+LONG = 512  # threads: with barriers each takes Numba's simulator a millisecond or two
 
 
 def threads(kernel, problem):
@@ -45,8 +45,8 @@ def report(name, found):
 
 for kernel in cuda_kernels():
     for name, problem in shapes(kernel.op).items():
-        short = threads(kernel, problem) > LONG
-        report(f"{kernel.op}-{kernel.name}-{name}", outcome(kernel, problem, ("integers",) if short else None))
+        all_checks = name == "plain" or threads(kernel, problem) < LONG
+        report(f"{kernel.op}-{kernel.name}-{name}", outcome(kernel, problem, None if all_checks else ("integers",)))
 
 for index, planted in enumerate(PLANTED):
     kernel = registry.load(planted.op, planted.write(Path(sys.argv[1]), index))

@@ -7,7 +7,7 @@ by that window's number of elements. Limited by instructions: finding the window
 from __future__ import annotations
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
-from fastconv.kernels.cuda_geometry import Pool2DGeometry, exact_quotient, unsupported
+from fastconv.kernels.cuda_geometry import Pool2DGeometry, unsupported
 from fastconv.kernels.registry import kernel
 
 THREADS = 256
@@ -30,12 +30,14 @@ def _average_pool2d_backward(gy, gx, g):
     total = float32(0)
     for i in range(g.R):
         r = int32(g.R - 1 - i)  # the last tap first: outputs in their order
-        p = exact_quotient(h + g.pad_top - r * g.dilation_h, g.stride_h)
+        down = int32(h + g.pad_top - r * g.dilation_h)  # p times its stride, if an output p met the element by tap r
+        p = int32(uint32(max(down, 0)) // uint32(g.stride_h))
         rows = _taps_inside(p * g.stride_h - g.pad_top, g.R, g.dilation_h, g.H)
         for t in range(g.S):
             s = int32(g.S - 1 - t)
-            q = exact_quotient(j + g.pad_left - s * g.dilation_w, g.stride_w)
-            if 0 <= p < g.P and 0 <= q < g.Q:
+            right = int32(j + g.pad_left - s * g.dilation_w)
+            q = int32(uint32(max(right, 0)) // uint32(g.stride_w))
+            if p < g.P and q < g.Q and int32(p * g.stride_h) == down and int32(q * g.stride_w) == right:
                 columns = _taps_inside(q * g.stride_w - g.pad_left, g.S, g.dilation_w, g.W)
                 total += gy[uint32(((n * g.P + p) * g.Q + q) * g.C + c)] / float32(rows * columns)
     gx[thread] = total

@@ -8,6 +8,8 @@ two for each multiply-add, though x's comes from shared memory and only w's by w
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastconv.kernels import cuda_geometry
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
@@ -16,65 +18,75 @@ from fastconv.kernels.registry import kernel
 TILE = 4  # pixels of y, in rows and in columns
 FILTERS = 32  # a warp's threads
 THREADS = TILE * TILE * FILTERS
-CHUNK = 32  # channels, where they fit
+CHANNELS = 32  # at a time, where they fit
 SHARED_BYTES = 48 * 1024  # of a block, on every GPU
 
 
-def halo(problem):
-    """Rows, columns and channels of the copy in shared memory; no channels where not even one fits."""
-    rows = (TILE - 1) * problem.stride_h + (problem.R - 1) * problem.dilation_h + 1
-    columns = (TILE - 1) * problem.stride_w + (problem.S - 1) * problem.dilation_w + 1
-    return rows, columns, min(CHUNK, problem.C // problem.groups, SHARED_BYTES // (4 * rows * columns))
+class Tiling(NamedTuple):
+    """How the work is cut."""
 
+    across: int  # tiles beside each other
+    down: int  # tiles below each other
+    filter_blocks: int  # of a group
+    rows: int  # of the copy in shared memory
+    columns: int
+    channels: int
+    chunks: int  # of channels
 
-def filter_blocks(problem):
-    """Blocks that share the filters: none holds filters of two groups."""
-    return problem.groups * -(-problem.K // problem.groups // FILTERS)
+    @classmethod
+    def of(cls, p):
+        """The tiling of a problem; 0 channels where not even one fits into shared memory."""
+        rows = (TILE - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1
+        columns = (TILE - 1) * p.stride_w + (p.S - 1) * p.dilation_w + 1
+        channels = min(CHANNELS, p.C // p.groups, SHARED_BYTES // (4 * rows * columns))
+        chunks = -(-p.C // p.groups // max(channels, 1))
+        return cls(-(-p.Q // TILE), -(-p.P // TILE), -(-p.K // p.groups // FILTERS), rows, columns, channels, chunks)
 
 
 def unsupported(problem):
-    rows, columns, channels = halo(problem)
-    if channels == 0:
-        return f"a tile's halo of {rows} x {columns} pixels is more than shared memory holds"
-    if filter_blocks(problem) > 65535:
-        return f"{filter_blocks(problem)} blocks of filters are more than a grid's second dimension holds"
+    t = Tiling.of(problem)
+    if t.channels == 0:
+        return f"a tile sees {t.rows} x {t.columns} pixels, which shared memory does not hold"
+    if max(problem.N, problem.groups * t.filter_blocks) > 65535:
+        return "there are more images or filters than a grid's second and third dimension hold"
     return cuda_geometry.unsupported(problem)
 
 
-@kernel(limited_by="loads: one of w for each multiply-add", unsupported=unsupported, fuses=("relu",))
+@kernel(limited_by="loads: two for each multiply-add, one of them shared", unsupported=unsupported, fuses=("relu",))
 def cuda_shared(problem, x, w, bias, y, workspace, relu=False):
-    g = Conv2DGeometry.of(problem)
-    rows, columns, channels = halo(problem)
-    grid = g.N * -(-g.P // TILE) * -(-g.Q // TILE), filter_blocks(problem)
+    g, t = Conv2DGeometry.of(problem), Tiling.of(problem)
     given = y if bias is None else bias  # without a bias the kernel reads nothing there
-    args = x, w, given, y, g, rows, columns, channels, int(bias is not None), int(relu)
-    return [Launch(_conv2d, grid, (FILTERS, TILE * TILE), args, shared_bytes=4 * rows * columns * channels)]
+    return [
+        Launch(
+            _conv2d,
+            grid=(t.across * t.down, problem.groups * t.filter_blocks, g.N),
+            block=(FILTERS, TILE * TILE),
+            args=(x, w, given, y, g, t, int(bias is not None), int(relu)),
+            shared_bytes=4 * t.rows * t.columns * t.channels,
+        )
+    ]
 
 
-@cuda_jit(*4 * [FLOATS], Conv2DGeometry, int32, int32, int32, int32, int32, launch_bounds=THREADS)
-def _conv2d(x, w, bias, y, g, rows, columns, channels, has_bias, relu):
+@cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Tiling, int32, int32, launch_bounds=THREADS)
+def _conv2d(x, w, bias, y, g, t, has_bias, relu):
     tile = cuda.shared.array(0, float32)  # (rows, columns, channels)
-    # The block's tile of pixels, and the thread's pixel in it.
-    across, down = uint32((g.Q + TILE - 1) // TILE), uint32((g.P + TILE - 1) // TILE)
-    block, pixel = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.y)
-    n = int32(block // uint32(across * down))
-    p0, q0 = int32(block // across % down * TILE), int32(block % across * TILE)
+    n, pixel = int32(cuda.blockIdx.z), int32(cuda.threadIdx.y)
+    p0 = int32(uint32(cuda.blockIdx.x) // uint32(t.across) * TILE)  # the tile's first pixel
+    q0 = int32(uint32(cuda.blockIdx.x) % uint32(t.across) * TILE)
     p, q = int32(p0 + pixel // TILE), int32(q0 + pixel % TILE)
-    # The block's group of filters, and the thread's filter in it.
-    blocks = uint32((g.group_K + FILTERS - 1) // FILTERS)
-    group = int32(uint32(cuda.blockIdx.y) // blocks)
-    k_in_group = int32(uint32(cuda.blockIdx.y) % blocks * FILTERS + cuda.threadIdx.x)
+    group = int32(uint32(cuda.blockIdx.y) // uint32(t.filter_blocks))
+    k_in_group = int32(uint32(cuda.blockIdx.y) % uint32(t.filter_blocks) * FILTERS + cuda.threadIdx.x)
     k = int32(group * g.group_K + k_in_group)
     total = float32(0)
     if has_bias and k_in_group < g.group_K:
         total = bias[k]
-    for part in range(int32(uint32(g.group_C + channels - 1) // uint32(channels))):
-        first = int32(part * channels)
-        i = uint32(cuda.threadIdx.y * FILTERS + cuda.threadIdx.x)
-        while i < uint32(rows * columns * channels):
-            c = int32(first + i % uint32(channels))
-            h = int32(p0 * g.stride_h - g.pad_top + i // uint32(columns * channels))
-            j = int32(q0 * g.stride_w - g.pad_left + i // uint32(channels) % uint32(columns))
+    for chunk in range(t.chunks):
+        first = int32(chunk * t.channels)
+        i = uint32(pixel * FILTERS + cuda.threadIdx.x)
+        while i < uint32(t.rows * t.columns * t.channels):
+            c = int32(first + i % uint32(t.channels))
+            h = int32(p0 * g.stride_h - g.pad_top + i // uint32(t.columns * t.channels))
+            j = int32(q0 * g.stride_w - g.pad_left + i // uint32(t.channels) % uint32(t.columns))
             value = float32(0)
             if 0 <= h < g.H and 0 <= j < g.W and c < g.group_C:
                 value = x[uint32(((n * g.H + h) * g.W + j) * g.C + group * g.group_C + c)]
@@ -86,8 +98,8 @@ def _conv2d(x, w, bias, y, g, rows, columns, channels, has_bias, relu):
                 row = int32((p - p0) * g.stride_h + r * g.dilation_h)
                 for s in range(g.S):
                     column = int32((q - q0) * g.stride_w + s * g.dilation_w)
-                    for c in range(int32(min(channels, g.group_C - first))):
-                        a = tile[uint32((row * columns + column) * channels + c)]
+                    for c in range(int32(min(t.channels, g.group_C - first))):
+                        a = tile[uint32((row * t.columns + column) * t.channels + c)]
                         b = w[uint32(((r * g.S + s) * g.group_C + first + c) * g.K + k)]
                         total += a * b
         cuda.syncthreads()  # before the tile is overwritten

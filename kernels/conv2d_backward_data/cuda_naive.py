@@ -9,7 +9,7 @@ by these, which take a sector of 32 bytes each.
 from __future__ import annotations
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
-from fastconv.kernels.cuda_geometry import Conv2DGeometry, exact_quotient, unsupported
+from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
 from fastconv.kernels.registry import kernel
 
 THREADS = 256
@@ -32,10 +32,12 @@ def _backward_data(gy, w, gx, g):
     group = int32(uint32(c) // uint32(g.group_C))
     total = float32(0)
     for r in range(g.R):
-        p = exact_quotient(h + g.pad_top - r * g.dilation_h, g.stride_h)  # the output that met this element by tap r
+        down = int32(h + g.pad_top - r * g.dilation_h)  # p times its stride, if an output p met the element by tap r
+        p = int32(uint32(max(down, 0)) // uint32(g.stride_h))
         for s in range(g.S):
-            q = exact_quotient(j + g.pad_left - s * g.dilation_w, g.stride_w)
-            if 0 <= p < g.P and 0 <= q < g.Q:
+            right = int32(j + g.pad_left - s * g.dilation_w)
+            q = int32(uint32(max(right, 0)) // uint32(g.stride_w))
+            if p < g.P and q < g.Q and int32(p * g.stride_h) == down and int32(q * g.stride_w) == right:
                 for i in range(g.group_K):
                     k = int32(group * g.group_K + i)
                     a = gy[uint32(((n * g.P + p) * g.Q + q) * g.K + k)]
