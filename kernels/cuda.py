@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
 __all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "float32", "import_cupy", "int32"]
 __all__ += ["launched_by", "simulated", "uint32", "unavailable"]
 
+Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
 _NO_NUMBA_CUDA = "numba-cuda is not installed: pip install 'fastconv[{}]'"
 _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher", default=None)
@@ -40,10 +42,11 @@ class CudaKernel:
     Attributes:
         py_func: the Python function.
         argument_types: Numba's types of its arguments.
-        launch_bounds: the most threads that a block of it has; the compiler may use registers accordingly.
+        launch_bounds: the most threads that a block of it has, or (threads, blocks that a multiprocessor shall hold at
+            least); the compiler may use registers accordingly.
     """
 
-    def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: int | None):
+    def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: Bounds) -> None:
         self.py_func = py_func
         self.argument_types = argument_types
         self.launch_bounds = launch_bounds
@@ -65,7 +68,11 @@ class CudaKernel:
             raise ImportError(_NO_NUMBA_CUDA.format("lab"))
         options = {"cc": compute_capability, "launch_bounds": self.launch_bounds, "lineinfo": lineinfo}
         signature = types.void(*self.argument_types)
-        return cuda.compile(self.py_func, signature, device=False, abi="numba", output="ptx", **options)[0]
+        ptx = cuda.compile(self.py_func, signature, device=False, abi="numba", output="ptx", **options)[0]
+        mangled = re.search(r"\.entry\s+(\w+)", ptx)
+        return (
+            ptx if mangled is None else ptx.replace(mangled[1], self.py_func.__name__)
+        )  # which is hundreds of letters
 
     @functools.cached_property
     def dispatcher(self) -> Any:
@@ -86,7 +93,7 @@ class CudaKernel:
             return self.dispatcher[grid, block, cuda.external_stream(stream) if stream else 0, shared_bytes]
 
 
-def cuda_jit(*argument_types: Any, launch_bounds: int | None = None) -> Callable[[Callable[..., Any]], CudaKernel]:
+def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Callable[..., Any]], CudaKernel]:
     """Make a kernel of the decorated function.
 
     argument_types: FLOATS for an array, int32 or another of Numba's types for a number, a class for a named tuple of

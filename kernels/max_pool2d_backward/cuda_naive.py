@@ -21,7 +21,8 @@ def cuda_naive(problem, x, gy, gx, workspace):
     return [Launch(_max_pool2d_backward, (blocks,), (THREADS,), (x, gy, gx, g))]
 
 
-@cuda_jit(FLOATS, FLOATS, FLOATS, Pool2DGeometry, launch_bounds=THREADS)
+# At least 4 blocks on a multiprocessor, not 8: for these the assembler would keep registers in memory on some GPUs.
+@cuda_jit(FLOATS, FLOATS, FLOATS, Pool2DGeometry, launch_bounds=(THREADS, 4))
 def _max_pool2d_backward(x, gy, gx, g):
     thread = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
     if thread >= uint32(g.N * g.H * g.W * g.C):
