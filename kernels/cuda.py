@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numba import config, float32, int32, types, uint32
-from numba.core.errors import NumbaPerformanceWarning
 
 try:
     from numba import cuda
@@ -40,6 +39,7 @@ class CudaKernel:
     """A function that Numba compiles for a GPU, where many threads run it at once.
 
     Attributes:
+        name: of the function.
         py_func: the Python function.
         argument_types: Numba's types of its arguments.
         launch_bounds: the most threads that a block of it has, or (threads, blocks that a multiprocessor shall hold at
@@ -47,10 +47,10 @@ class CudaKernel:
     """
 
     def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: Bounds) -> None:
+        self.name = py_func.__name__
         self.py_func = py_func
         self.argument_types = argument_types
         self.launch_bounds = launch_bounds
-        functools.update_wrapper(self, py_func)
 
     def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
         """The kernel in PTX, compiled without a GPU.
@@ -70,9 +70,7 @@ class CudaKernel:
         signature = types.void(*self.argument_types)
         ptx = cuda.compile(self.py_func, signature, device=False, abi="numba", output="ptx", **options)[0]
         mangled = re.search(r"\.entry\s+(\w+)", ptx)
-        return (
-            ptx if mangled is None else ptx.replace(mangled[1], self.py_func.__name__)
-        )  # which is hundreds of letters
+        return ptx if mangled is None else ptx.replace(mangled[1], self.name)  # which is hundreds of letters
 
     @functools.cached_property
     def dispatcher(self) -> Any:
@@ -87,6 +85,8 @@ class CudaKernel:
     @functools.lru_cache(maxsize=1024)  # noqa: B019  (kernels live as long as the process)
     def configured(self, grid: tuple[int, ...], block: tuple[int, ...], shared_bytes: int, stream: int) -> Any:
         """The kernel with all of a launch but its arguments."""
+        from numba.cuda.core.errors import NumbaPerformanceWarning  # numba-cuda's own, not Numba's
+
         with warnings.catch_warnings():
             # Small problems have small grids; that these leave a GPU idle is no news to whoever passes one.
             warnings.simplefilter("ignore", NumbaPerformanceWarning)
@@ -149,14 +149,14 @@ class Launch:
             return
         reason = unavailable()
         if reason is not None:
-            raise RuntimeError(f"{self.kernel.__name__} cannot be launched: {reason}.")
+            raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
         if config.ENABLE_CUDASIM:
             self.kernel.dispatcher[self.grid, self.block, 0, self.shared_bytes](*self.args)
             return
         for arg in self.args:
             if isinstance(arg, np.ndarray):
                 raise TypeError(
-                    f"{self.kernel.__name__} takes arrays in the GPU's memory, received a NumPy array of {arg.size} "
+                    f"{self.kernel.name} takes arrays in the GPU's memory, received a NumPy array of {arg.size} "
                     "elements (cupy.asarray copies it there)."
                 )
         self.kernel.configured(self.grid, self.block, self.shared_bytes, _stream_handle(stream))(*self.args)

@@ -30,11 +30,8 @@ class Conv2DGeometry(NamedTuple):
     @classmethod
     def of(cls, problem: Any) -> Conv2DGeometry:
         """The geometry of a problem."""
-        return cls(
-            *(getattr(problem, name) for name in cls._fields[:-2]),
-            group_C=problem.C // problem.groups,
-            group_K=problem.K // problem.groups,
-        )
+        numbers = [getattr(problem, name) for name in cls._fields[:-2]]
+        return cls._make([*numbers, problem.C // problem.groups, problem.K // problem.groups])
 
 
 class Pool2DGeometry(NamedTuple):

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     for of_kernel in found:
         _print_launches(of_kernel, console)
     if others:
-        table.show_side_by_side(*found, console)
+        table.show_side_by_side(found[0], found[1], console)
     else:
         table.show(every, console)
     for inspected in every:
@@ -101,13 +101,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_launches(found: Sequence[Any], console: Any) -> None:
-    for inspected in dict.fromkeys(
-        (i.kernel, i.function, i.launch.grid, i.launch.block, i.launch.shared_bytes) for i in found
-    ):
-        kernel, function, grid, block, shared = inspected
-        dynamic = f", {shared} bytes of dynamic shared memory" if shared else ""
-        sizes = (" x ".join(map(str, size)) for size in (grid, block))
-        console.print("  {} {}: {} blocks of {} threads{}".format(kernel, function, *sizes, dynamic), markup=False)
+    """A line for each launch, which is the same on every architecture."""
+    for launch in dict.fromkeys(inspected.launch_text for inspected in found):
+        console.print(f"  {launch}", markup=False)
 
 
 def _find(name: str, op: str | None) -> Kernel:

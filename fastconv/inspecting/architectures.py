@@ -1,7 +1,7 @@
 """What a multiprocessor of each architecture has, as NVIDIA publishes it.
 
-The numbers are those of the table of compute capabilities in the CUDA programming guide, granularities and barriers those
-of cuda_occupancy.h, a part of the CUDA runtime.
+The numbers are those of the CUDA programming guide's table of compute capabilities; granularities and barriers are from
+cuda_occupancy.h, a part of the CUDA runtime.
 """
 
 from __future__ import annotations

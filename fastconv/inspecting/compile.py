@@ -1,6 +1,6 @@
 """From a CUDA kernel to machine code for an architecture that need not be here, and what the assembler says of it.
 
-What is compiled is anything with `ptx(compute_capability, lineinfo)` and `py_func`, the function in the source.
+What is compiled is anything with a `name`, `ptx(compute_capability, lineinfo)` and the source's function `py_func`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,16 @@ def parse_resources(said: str) -> Resources:
         static_shared_bytes=number(r"(\d+) bytes smem"),
         barriers=number(r"used (\d+) barriers"),
     )
+
+
+def toolkit_version() -> str:
+    """The version of the assembler, such as "13.0.88".
+
+    Raises:
+        ToolkitError: it is not there.
+    """
+    found = re.search(r"V(\d[\d.]*)", _run("ptxas", "--version", folder="."))
+    return found[1] if found else "unknown"
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fastconv.inspecting.report import Inspected
 
 _LOCATION = re.compile(r"\s*\.loc\s+\d+\s+(\d+)")
-_ELSEWHERE = "(inlined from another file)"
+_ELSEWHERE = "(no line of this file)"
 
 
 def sass_listing(inspected: Inspected) -> Iterator[str]:

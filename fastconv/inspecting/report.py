@@ -36,7 +36,14 @@ class Inspected:
     @property
     def function(self) -> str:
         """The name of what is launched, in the source."""
-        return str(self.launch.kernel.__name__)
+        return str(self.launch.kernel.name)
+
+    @property
+    def launch_text(self) -> str:
+        """What is launched, in words."""
+        grid, block = (" x ".join(map(str, size)) for size in (self.launch.grid, self.launch.block))
+        dynamic = f", {self.launch.shared_bytes} bytes of dynamic shared memory" if self.launch.shared_bytes else ""
+        return f"{self.kernel} {self.function}: {grid} blocks of {block} threads{dynamic}"
 
     @property
     def mix(self) -> dict[str, int]:

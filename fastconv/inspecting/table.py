@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from fastconv.inspecting.report import Inspected
 from fastconv.inspecting.sass import GROUPS
 
-# Name, value; of all metrics less is better but of those that say otherwise.
-METRICS = (
+Metric = tuple[str, Callable[[Inspected], int]]
+METRICS: tuple[Metric, ...] = (
     ("registers", lambda i: i.compiled.resources.registers),
     ("spilled bytes", lambda i: i.compiled.resources.spill_bytes),
     ("shared bytes", lambda i: i.shared_bytes),
-    ("threads of a block", lambda i: _product(i.launch.block)),
+    ("threads of a block", lambda i: math.prod(i.launch.block)),
     ("blocks / SM", lambda i: i.occupancy.blocks),
     ("warps / SM", lambda i: i.occupancy.warps),
     ("occupancy, %", lambda i: round(100 * i.occupancy.share)),
@@ -57,11 +58,11 @@ def show_side_by_side(first: Sequence[Inspected], second: Sequence[Inspected], c
         for inspected, kernel in ((one, first[0].kernel), (other, second[0].kernel)):
             table.add_column(f"{kernel}\n{inspected.function if inspected else ''}", justify="right")
         table.add_column("change", justify="right")
-        rows = [*METRICS, *((group, lambda i, group=group: i.mix.get(group, 0)) for group in groups)]
+        rows = [*METRICS, *(_count(group) for group in groups)]
         for index, (name, value) in enumerate(rows):
-            values = [value(inspected) if inspected else None for inspected in (one, other)]
-            change = f"{values[1] - values[0]:+d}" if None not in values and values[0] != values[1] else ""
-            table.add_row(name, *("" if v is None else str(v) for v in values), change)
+            cells = [str(value(inspected)) if inspected else "" for inspected in (one, other)]
+            change = value(other) - value(one) if one and other else 0
+            table.add_row(name, *cells, f"{change:+d}" if change else "")
             if index == len(METRICS) - 1:
                 limits = [", ".join(i.occupancy.limited_by) if i else "" for i in (one, other)]
                 table.add_row("limited by", *limits, "")
@@ -74,13 +75,10 @@ def used_groups(found: Sequence[Inspected]) -> list[str]:
     return [group for group in GROUPS if any(group in inspected.mix for inspected in found)]
 
 
+def _count(group: str) -> Metric:
+    return group, lambda inspected: inspected.mix.get(group, 0)
+
+
 def _by_architecture(found: Sequence[Inspected]) -> list[Inspected]:
     names = list(dict.fromkeys(inspected.compiled.architecture.name for inspected in found))
     return sorted(found, key=lambda inspected: names.index(inspected.compiled.architecture.name))
-
-
-def _product(numbers: Sequence[int]) -> int:
-    result = 1
-    for number in numbers:
-        result *= number
-    return result
