@@ -4,11 +4,27 @@ import inspect
 import sys
 from dataclasses import dataclass
 
+import pytest
+
 from fastconv import kernels
+from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
 from fastconv.testing import find_shapes
 
 CONV2D = find_shapes("conv2d_lab", kernels.Conv2DProblem)
 POOL2D = find_shapes("pool2d_lab", kernels.Pool2DProblem)
+
+
+def why_no_toolkit():
+    """Why CUDA kernels cannot be compiled here, or None."""
+    try:
+        toolkit_version()
+        _find("nvdisasm")
+    except ToolkitError as error:
+        return str(error)
+    return None
+
+
+NEEDS_TOOLKIT = pytest.mark.skipif(why_no_toolkit() is not None, reason=str(why_no_toolkit()))
 
 
 def shapes(op):

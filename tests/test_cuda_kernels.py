@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cuda_cases import PLANTED, cuda_kernels, shapes
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the worker imports it so, too
-
-from cuda_cases import PLANTED, cuda_kernels, shapes  # noqa: E402
-
 CASES = [f"{kernel.op}-{kernel.name}-{name}" for kernel in cuda_kernels() for name in shapes(kernel.op)]
 
 

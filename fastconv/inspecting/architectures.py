@@ -23,9 +23,10 @@ class Architecture:
     Attributes:
         name: such as "sm_90".
         gpus: some that have it.
-        warps, blocks, barriers: the most that a multiprocessor holds at a time.
+        warps, blocks: the most that a multiprocessor holds at a time.
         shared_bytes: shared memory of a multiprocessor.
-        reserved_bytes: of it, for the system in each block.
+        barriers: that its blocks share, or None where they are no limit.
+        reserved_bytes: of shared memory, for the system in each block.
         shared_unit: in which a block is given shared memory.
     """
 
@@ -33,8 +34,8 @@ class Architecture:
     gpus: str
     warps: int
     blocks: int
-    barriers: int
     shared_bytes: int
+    barriers: int | None = None
     reserved_bytes: int = 1024
     shared_unit: int = 128
 
@@ -48,13 +49,13 @@ class Architecture:
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
-        Architecture("sm_75", "T4, RTX 20", 32, 16, 32, 64 << 10, reserved_bytes=0, shared_unit=256),
-        Architecture("sm_80", "A100", 64, 32, 64, 164 << 10),
-        Architecture("sm_86", "A10, RTX 30", 48, 16, 16, 100 << 10),
-        Architecture("sm_89", "L4, RTX 40", 48, 24, 24, 100 << 10),
-        Architecture("sm_90", "H100, H200", 64, 32, 64, 228 << 10),
-        Architecture("sm_100", "B200", 64, 32, 64, 228 << 10),
-        Architecture("sm_120", "RTX 50", 48, 24, 24, 100 << 10),
+        Architecture("sm_75", "T4, RTX 20", 32, 16, 64 << 10, reserved_bytes=0, shared_unit=256),
+        Architecture("sm_80", "A100", 64, 32, 164 << 10),
+        Architecture("sm_86", "A10, RTX 30", 48, 16, 100 << 10),
+        Architecture("sm_89", "L4, RTX 40", 48, 24, 100 << 10),
+        Architecture("sm_90", "H100, H200", 64, 32, 228 << 10, barriers=64),
+        Architecture("sm_100", "B200", 64, 32, 228 << 10, barriers=64),
+        Architecture("sm_120", "RTX 50", 48, 24, 100 << 10, barriers=24),
     )
 }
 

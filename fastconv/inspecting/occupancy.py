@@ -61,7 +61,7 @@ def occupancy(
     if shared_bytes:
         taken = _round_up(shared_bytes + architecture.reserved_bytes, architecture.shared_unit)
         limits["shared memory"] = architecture.shared_bytes // taken
-    if barriers:
+    if barriers and architecture.barriers is not None:
         limits["barriers"] = architecture.barriers // barriers
     blocks = min(limits.values())
     return Occupancy(blocks, blocks * warps, blocks * warps / architecture.warps, limits)
