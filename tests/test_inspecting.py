@@ -18,7 +18,7 @@ from fastconv.inspecting.compile import ToolkitError, compile_kernel, parse_reso
 from fastconv.inspecting.listing import ptx_listing, sass_listing
 from fastconv.inspecting.page import render
 from fastconv.inspecting.report import inspect_kernel
-from fastconv.kernels.cuda import FLOATS, cuda, cuda_jit, device_function, float32
+from fastconv.kernels.cuda import FLOATS, cuda, cuda_jit, device_function, float32, int32
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -128,10 +128,11 @@ def surprising(x):
 
 @cuda_jit(FLOATS, launch_bounds=64)
 def in_local_memory(x):
-    kept = cuda.local.array(8, float32)
-    for i in range(8):
+    kept = cuda.local.array(100, float32)
+    for i in range(100):
         kept[i] = x[i]
-    x[0] = kept[cuda.threadIdx.x % 8]  # registers have no index
+    for i in range(100):  # registers have no index
+        x[i] = kept[int32(x[i])]
 
 
 @NEEDS_TOOLKIT
@@ -161,7 +162,7 @@ def test_instructions_know_their_line():
 def test_surprises_are_seen(arch):
     assert sass.mix(compile_kernel(surprising, find(arch)).instructions)["f64"] >= 2
     found = compile_kernel(in_local_memory, find(arch))
-    assert found.resources.stack_bytes == 32 and sass.mix(found.instructions)["local"] > 0
+    assert found.resources.stack_bytes == 400 and sass.mix(found.instructions)["local"] > 0
 
 
 @NEEDS_TOOLKIT
