@@ -33,7 +33,7 @@ def show(found: Sequence[Inspected], console: Any) -> None:
     mixes = Table(*keys, title="Instructions, each counted once", title_justify="left")
     for name, _ in METRICS:
         taken.add_column(name, justify="right")
-    taken.add_column("limited by")
+    taken.add_column("limited by", overflow="fold")
     groups = used_groups(found)
     for group in groups:
         mixes.add_column(group, justify="right")
