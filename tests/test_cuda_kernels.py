@@ -1,4 +1,4 @@
-"""CUDA kernels without a GPU: run by Numba's simulator against the reference, and their launches as data."""
+"""CUDA kernels without a GPU: run by our simulator and by Numba's against the reference, and their launches as data."""
 
 import json
 import os
@@ -9,8 +9,42 @@ from pathlib import Path
 import pytest
 from cuda_cases import PLANTED, cuda_kernels, shapes
 
+from fastconv.kernels import cuda, registry
+from fastconv.testing import Mismatch, SimulationError, check_kernel, simulate
+
 HERE = Path(__file__).parent
 CASES = [f"{kernel.op}-{kernel.name}-{name}" for kernel in cuda_kernels() for name in shapes(kernel.op)]
+
+
+def check_in_simulator(kernel, problem, only=None):
+    """`check_kernel` with every launch simulated; a race, a wrong index and the like fail, too."""
+
+    def launcher(launch):
+        simulate(
+            launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
+        ).raise_if_wrong()
+
+    with cuda.launched_by(launcher):
+        check_kernel(kernel, problem, only=only)
+
+
+@pytest.mark.parametrize("kernel", cuda_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
+def test_clean_and_right_in_the_simulator(kernel):
+    supported = [problem for problem in shapes(kernel.op).values() if kernel.unsupported(problem) is None]
+    assert supported
+    for problem in supported:
+        check_in_simulator(kernel, problem)
+
+
+@pytest.mark.parametrize("index", range(len(PLANTED)), ids=lambda i: f"{PLANTED[i].op}-{PLANTED[i].kernel}-{i}")
+def test_a_planted_fault_is_found_in_the_simulator(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_kernels", dict(registry._kernels))
+    planted = PLANTED[index]
+    kernel = registry.load(planted.op, planted.write(tmp_path, index))
+    with pytest.raises((Mismatch, SimulationError)):
+        for problem in shapes(planted.op).values():
+            if kernel.unsupported(problem) is None:
+                check_in_simulator(kernel, problem, planted.checks)
 
 
 @pytest.fixture(scope="module")
