@@ -230,8 +230,9 @@ def _copy(x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, first,
                     for q in range(low):
                         _edge(x, line, start + q * step, width, length, at(target, q * pitch))
                     for q in range(low, high):
-                        elements = tile_load(shape, at(x, line + start + q * step), 0, length)
-                        tile_store(elements, at(target, q * pitch), 0, length)
+                        for part in range(0, length, lanes(x)):
+                            elements = tile_load(shape, at(x, line + start + q * step + part), 0, length - part)
+                            tile_store(elements, at(target, q * pitch + part), 0, length - part)
                     for q in range(high, Q):
                         _edge(x, line, start + q * step, width, length, at(target, q * pitch))
                 else:
