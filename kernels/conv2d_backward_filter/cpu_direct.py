@@ -4,7 +4,7 @@ The forward tile turned round: rows are neighbouring elements (r, s, c) of gw, c
 pixel adds the outer product of its inputs and its gradients. A pass takes about a hundred pixels. What a tile's rows
 see of them is copied into a panel (pixels, rows) first, zeros where that is beyond the image: the tile then reads line
 after line, whatever the stride and the padding, and the panel serves all filters. Rows of pixels that see nothing of
-the image are left out.
+the image are left out. With groups, what a pass sees of a group's channels is copied side by side before.
 
 A task sums a share of gw that fits the level-2 cache. Where the shares are too few to go round, the passes are split
 into chunks too, by the problem alone; each chunk sums into a filter of its own, and the chunks are then added in order,
@@ -55,7 +55,8 @@ class _Plan:
     segments: (row of the panel, tap_h, first element relative to a pixel's own in its row of x, length), int64 (T, 4),
         tap_h not decreasing: neighbours in x that are neighbours in a panel. first_segment: of each panel of a group,
         and their end. panels: of a group. chunks: partial filters. shares: of the panels of all groups. images, rows:
-        of y, taken by a pass. packed: elements of gy that a pass packs, 0 if it does not.
+        of y, taken by a pass. packed: elements of gy that a pass packs, 0 if it does not. band: elements of x that it
+        copies for a group, 0 if there is one.
     """
 
     segments: np.ndarray
@@ -66,6 +67,7 @@ class _Plan:
     images: int
     rows: int
     packed: int
+    band: int
 
 
 @functools.lru_cache(maxsize=1024)
@@ -85,7 +87,7 @@ def _plan(problem: Conv2DProblem) -> _Plan:
             r, rest = divmod(begin, p.S * channels)
             s, c = divmod(rest, channels)
             length = min(end, (begin // run + 1) * run) - begin
-            segments.append((begin - panel * ROWS, r * p.dilation_h, s * p.dilation_w * p.C + c, length))
+            segments.append((begin - panel * ROWS, r * p.dilation_h, s * p.dilation_w * channels + c, length))
             begin += length
     first_segment.append(len(segments))
     rows = max(1, min(p.P, _PASS_PIXELS // p.Q))
@@ -98,9 +100,12 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     wide = VECTORS * VECTOR_BYTES // p.itemsize
     packs = p.groups > 1 or p.K > _PACKED_FILTERS
     packed = images * rows * p.Q * -(-filters // wide) * wide if packs else 0
+    in_rows = min(p.H, (rows - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1)
+    band = images * in_rows * p.W * channels if p.groups > 1 else 0
     return _Plan(
-        np.array(segments, np.int64), np.array(first_segment, np.int64), panels, chunks, shares, images, rows, packed
-    )
+        np.array(segments, np.int64), np.array(first_segment, np.int64), panels, chunks, shares, images, rows, packed,
+        band,
+    )  # fmt: skip
 
 
 def _cut(tasks: int, filter_size: int, data_size: int, itemsize: int, panels: int) -> tuple[int, int]:
@@ -117,10 +122,10 @@ def _threads(problem: Conv2DProblem) -> int:
 
 
 def _scratch(problem: Conv2DProblem) -> int:
-    """Elements of one thread's panel and packed gradients; lines of 64 bytes."""
+    """Elements of one thread's packed gradients, panel and band; lines of 64 bytes."""
     plan = _plan(problem)
     line = 64 // problem.itemsize
-    return -(-(plan.packed + plan.images * plan.rows * problem.Q * ROWS) // line) * line
+    return -(-(plan.packed + plan.images * plan.rows * problem.Q * ROWS + plan.band) // line) * line
 
 
 def _partial(problem: Conv2DProblem) -> int:
@@ -159,7 +164,8 @@ def _numbers(problem: Conv2DProblem, threads: int) -> np.ndarray:
         [
             threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.stride_h, p.stride_w, p.pad_top, p.pad_left,
             p.R * p.S * p.C // p.groups, p.groups, p.C // p.groups, p.K // p.groups, plan.panels, plan.chunks,
-            plan.shares, plan.images, plan.rows, plan.packed, _scratch(p), _partial(p), ROWS, int(plan.packed > 0),
+            plan.shares, plan.images, plan.rows, plan.packed, _scratch(p), _partial(p), ROWS,
+            (p.R - 1) * p.dilation_h + 1,
         ],
         np.int64,
     )  # fmt: skip
@@ -205,16 +211,26 @@ def _add_gradients(one, gy, K, pixels, filters, bias):
 
 
 @cpu_jit(inner=True)
+def _zeros(target, length):
+    shape, step = tile_shape(1, 1, True), lanes(target)
+    for part in range(0, length, step):
+        tile_store(tile_zero(shape, target), at(target, part), 0, length - part)
+
+
+@cpu_jit(inner=True)
 def _edge(x, row, offset, width, length, target):
     """`length` elements of x from `offset` on in the row of `width` that begins at `row`: 0 where they lie beyond."""
-    for j in range(length):
-        target[j] = x[row + offset + j] if 0 <= offset + j < width else 0
+    if offset + length <= 0 or offset >= width:
+        _zeros(target, length)
+    else:
+        for j in range(length):
+            target[j] = x[row + offset + j] if 0 <= offset + j < width else 0
 
 
 @cpu_jit(inner=True)
 def _copy(x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, first, segments, begin, end, panel, pitch):
-    """What the segments begin .. end - 1 see of the pixels of a pass: panel (pixels, pitch), a pointer. first: the
-    first pixel's first element, relative to its row of x."""
+    """What the segments begin .. end - 1 see of the pixels of a pass: panel (pixels, pitch). first: the first pixel's
+    first element, relative to its row of x. x, panel: pointers."""
     shape, width, step = tile_shape(1, 1, True), W * C, stride_w * C
     for segment in range(begin, end):
         row, tap_h = segments[4 * segment], segments[4 * segment + 1]
@@ -237,8 +253,18 @@ def _copy(x, image, images, p, rows, H, W, C, Q, stride_h, stride_w, top, first,
                         _edge(x, line, start + q * step, width, length, at(target, q * pitch))
                 else:
                     for q in range(Q):
-                        for element in range(length):
-                            target[q * pitch + element] = 0
+                        _zeros(at(target, q * pitch), length)
+
+
+@cpu_jit(inner=True)
+def _copy_group(x, images, rows, image, W, C, channels, band):
+    """`channels` channels of so many rows of several images, `image` apart: band (images, rows, W, channels)."""
+    line = tile_shape(1, 1, True)
+    for i in range(images):
+        for pixel in range(rows * W):
+            source, target = at(x, i * image + pixel * C), at(band, (i * rows * W + pixel) * channels)
+            for c in range(0, channels, lanes(x)):
+                tile_store(tile_load(line, at(source, c), 0, channels - c), at(target, c), 0, channels - c)
 
 
 @cpu_jit(inner=True)
@@ -257,10 +283,11 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
     """A share of the pairs of a chunk and a share of the panels."""
     (
         threads, N, H, W, C, P, Q, K, stride_h, stride_w, top, left, elements, groups, channels, filters, panels,
-        chunks, shares, pass_images, pass_rows, packed, size, chunk_size, pitch, packs,
+        chunks, shares, pass_images, pass_rows, packed, size, chunk_size, pitch, extent,
     ) = to_fixed_tuple(numbers, _COUNT)  # fmt: skip
     wide = VECTORS * lanes(x)
     gradients, panel_place = at(scratch, thread * size), at(scratch, thread * size + packed)
+    band = at(panel_place, pass_images * pass_rows * Q * pitch)
     row_passes = (P + pass_rows - 1) // pass_rows
     passes = (N + pass_images - 1) // pass_images * row_passes
     tasks = chunks * shares
@@ -280,11 +307,20 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
             if first_panel == 0:
                 _add_gradients(one, at(gy, gradient), K, pixels, K, at(biases, base))
             for group in range(first_panel // panels, (last_panel + panels - 1) // panels):
-                if packs > 0:
+                if packed > 0:
                     _pack(gy, gradient + group * filters, pixels, K, filters, gradients)
                     b, gy_pixel, gy_block = gradients, wide, pixels * wide
                 else:
                     b, gy_pixel, gy_block = at(gy, gradient + group * filters), K, wide
+                source, first_image, height, first_h = at(x, 0), image, H, 0
+                if groups > 1:
+                    first_h = max(0, p * stride_h - top)
+                    source, first_image = band, 0
+                    height = max(0, min(H, (p + rows - 1) * stride_h - top + extent) - first_h)
+                    _copy_group(
+                        at(x, (image * H + first_h) * W * C + group * channels), images, height, H * W * C, W, C,
+                        channels, band,
+                    )  # fmt: skip
                 for panel in range(max(0, first_panel - group * panels), min(panels, last_panel - group * panels)):
                     first, last = first_segment[panel], first_segment[panel + 1]
                     begin_row, end_row = 0, rows
@@ -296,8 +332,8 @@ def _thread(thread, x, one, gy, sums, biases, scratch, segments, first_segment, 
                             end_row -= 1
                     seen = images * (end_row - begin_row) * Q
                     _copy(
-                        x, image, images, p + begin_row, end_row - begin_row, H, W, C, Q, stride_h, stride_w, top,
-                        group * channels - left * C, segments, first, last, panel_place, pitch,
+                        source, first_image, images, p + begin_row, end_row - begin_row, height, W, channels, Q,
+                        stride_h, stride_w, top + first_h, -left * channels, segments, first, last, panel_place, pitch,
                     )  # fmt: skip
                     gw, g = at(sums, base + panel * pitch * K + group * filters), at(b, begin_row * Q * gy_pixel)
                     _sum(
