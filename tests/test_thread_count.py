@@ -10,6 +10,9 @@ from fastconv.ops import dispatch
 CONV = kernels.Conv2DProblem.parse("N=7 H=11 W=9 C=6 K=37 R=3 S=2 padding=same stride=1,2")
 CONV_3X3 = kernels.Conv2DProblem.parse("N=7 H=11 W=9 C=20 K=37 R=3 S=3 padding=same")
 DEPTHWISE = kernels.Conv2DProblem.parse("N=7 H=11 W=9 C=20 K=20 groups=20 R=3 S=3 padding=same stride=2")
+GROUPS = kernels.Conv2DProblem.parse("N=7 H=11 W=19 C=64 K=64 R=3 S=3 groups=16 padding=same")
+MATRIX = kernels.Conv2DProblem.parse("N=7 H=1 W=1 C=600 K=130 R=1 S=1")
+CONVOLUTIONS = (CONV, CONV_3X3, DEPTHWISE, GROUPS, MATRIX)
 POOL = kernels.Pool2DProblem.parse("N=7 H=11 W=9 C=6 R=3 S=2 padding=same stride=2,1")
 rng = np.random.default_rng(3)
 
@@ -43,7 +46,7 @@ def arrays(op, conv):
 )
 @pytest.mark.usefixtures("all_threads")
 def test_one_thread_and_all_threads_give_the_same_bits(kernel):
-    conv = next(p for p in (CONV, CONV_3X3, DEPTHWISE) if "pool" in kernel.op or kernel.unsupported(p) is None)
+    conv = next(p for p in CONVOLUTIONS if "pool" in kernel.op or kernel.unsupported(p) is None)
     problem = POOL if "pool" in kernel.op else conv
     inputs, shapes = arrays(kernel.op, conv)
     results = []
