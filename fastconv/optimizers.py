@@ -79,31 +79,11 @@ class RMSprop(Optimizer):
         momentum = [("momentum",)] if self.momentum > 0 else []
         return [("velocity",), *momentum, *([("average_gradient",)] if self.centered else [])]
 
-    def update_step(self, gradient, value, learning_rate, slots, scratch):
-        mean_square = slots["velocity"]
-        mean_square *= self.rho
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - self.rho
-        mean_square += scratch
-        if self.centered:
-            mean = slots["average_gradient"]
-            mean *= self.rho
-            mean += np.multiply(gradient, 1 - self.rho, out=scratch)
-            np.multiply(mean, mean, out=scratch)
-            np.subtract(mean_square, scratch, out=scratch)
-            scratch += self.epsilon
-        else:
-            np.add(mean_square, self.epsilon, out=scratch)
-        np.sqrt(scratch, out=scratch)
-        np.divide(gradient, scratch, out=scratch)
-        scratch *= learning_rate
-        if self.momentum > 0:
-            velocity = slots["momentum"]
-            velocity *= self.momentum
-            velocity += scratch
-            value -= velocity
-        else:
-            value -= scratch
+    def update_all(self, gradients, values, learning_rate, states):
+        from fastconv.kernels import cpu_updates
+
+        rows = self.rows(gradients, values, states)
+        cpu_updates.rmsprop(rows, learning_rate, self.rho, self.epsilon, max(0.0, self.momentum), self.centered)
 
 
 class Adam(Optimizer):

@@ -80,6 +80,17 @@ def adam(rows: Rows, rate: float, fraction: float, square_fraction: float, epsil
     )  # fmt: skip
 
 
+def rmsprop(rows: Rows, rate: float, rho: float, epsilon: float, momentum: float, centered: bool) -> None:
+    """rows: value, gradient, mean_square, with momentum velocity, if centered mean. mean_square, and mean, are running
+    means with weight rho; the step is rate * gradient / sqrt(mean_square - mean**2 + epsilon). With momentum it is
+    added to velocity, and that taken from value."""
+    number = rows.like.dtype.type
+    _rmsprop(
+        rows.addresses, rows.ends, rows.like, True if momentum else None, True if centered else None, number(rate),
+        number(rho), number(1 - rho), number(epsilon), number(momentum), rows.threads,
+    )  # fmt: skip
+
+
 @cpu_jit(inner=True)
 def _array(addresses, weight, row, begin, end, like):
     """Elements begin .. end - 1 of a weight's array; a loop over it begins at 0, so that LLVM makes vectors of it."""
@@ -146,4 +157,42 @@ def _adam_share(thread, addresses, ends, like, amsgrad, rate, fraction, square_f
 def _adam(addresses, ends, like, amsgrad, rate, fraction, square_fraction, epsilon, threads):
     parallel_for(
         _adam_share, threads, (addresses, ends, like, amsgrad, rate, fraction, square_fraction, epsilon, threads)
+    )
+
+
+@cpu_jit(inner=True)
+def _rmsprop_steps(value, gradient, mean_square, velocity, mean, rate, rho, fraction, epsilon, momentum):
+    for i in range(value.size):
+        slope = gradient[i]
+        mean_square[i] = rho * mean_square[i] + fraction * slope * slope
+        spread = mean_square[i]
+        if mean is not None:
+            mean[i] = rho * mean[i] + fraction * slope
+            spread -= mean[i] * mean[i]
+        step = rate * slope / np.sqrt(spread + epsilon)
+        if velocity is not None:
+            velocity[i] = step = momentum * velocity[i] + step
+        value[i] -= step
+
+
+@cpu_jit(inner=True)
+def _rmsprop_share(thread, addresses, ends, like, moves, centered, rate, rho, fraction, epsilon, momentum, threads):
+    for weight in range(ends.size):
+        begin, end = _share(ends, weight, thread, threads)
+        if begin < end:
+            value = _array(addresses, weight, 0, begin, end, like)
+            gradient = _array(addresses, weight, 1, begin, end, like)
+            mean_square = _array(addresses, weight, 2, begin, end, like)
+            velocity = None if moves is None else _array(addresses, weight, 3, begin, end, like)
+            last = addresses.shape[1] - 1
+            mean = None if centered is None else _array(addresses, weight, last, begin, end, like)
+            _rmsprop_steps(value, gradient, mean_square, velocity, mean, rate, rho, fraction, epsilon, momentum)
+
+
+@cpu_jit
+def _rmsprop(addresses, ends, like, moves, centered, rate, rho, fraction, epsilon, momentum, threads):
+    parallel_for(
+        _rmsprop_share,
+        threads,
+        (addresses, ends, like, moves, centered, rate, rho, fraction, epsilon, momentum, threads),
     )

@@ -399,7 +399,14 @@ def test_bad_schedules():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optimizers.Adam(), optimizers.Adam(amsgrad=True), optimizers.AdamW(), optimizers.SGD(0.1, momentum=0.9)],
+    [
+        optimizers.Adam(),
+        optimizers.Adam(amsgrad=True),
+        optimizers.AdamW(),
+        optimizers.SGD(0.1, momentum=0.9),
+        optimizers.RMSprop(),
+        optimizers.RMSprop(momentum=0.9, centered=True),
+    ],
 )
 @pytest.mark.parametrize("threads", [1, None])
 def test_many_weights_in_one_pass(optimizer, threads):
