@@ -8,6 +8,7 @@ the folder's name carries a hash of the files beside this one, whose functions b
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import os
 import sys
@@ -50,7 +51,28 @@ class _Announcement(event.Listener):
         pass
 
 
+class _GarbageLater(event.Listener):
+    """Puts the garbage collector off while something is compiled: it would look at Numba's objects, which stay, again
+    and again (a twelfth of the time)."""
+
+    def __init__(self):
+        self._depth = 0
+        self._enabled = False
+
+    def on_start(self, event):
+        if self._depth == 0:
+            self._enabled = gc.isenabled()
+            gc.disable()
+        self._depth += 1
+
+    def on_end(self, event):
+        self._depth -= 1
+        if self._depth == 0 and self._enabled:
+            gc.enable()
+
+
 register("numba:compile", _Announcement())
+register("numba:compile", _GarbageLater())
 
 
 @functools.cache
