@@ -29,7 +29,7 @@ solved, else 1.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fastconv learn`."""
     parser.set_defaults(action=_list)
-    actions = parser.add_subparsers(metavar="list | open | check", title="actions")
+    actions = parser.add_subparsers(metavar="[list | open RUNG | check FILE.py]", title="actions")
     listing = actions.add_parser("list", help="the exercises, and which are solved in this folder")
     listing.set_defaults(action=_list)
     opening = actions.add_parser("open", help="write the file of an exercise into this folder")

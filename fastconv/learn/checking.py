@@ -16,6 +16,7 @@ from fastconv.learn.result import Result, Step
 from fastconv.learn.trials import Trial
 from fastconv.testing.comparison import wrong_elements
 from fastconv.testing.simulator import Finding, Report, SimulationError, simulate
+from fastconv.testing.simulator.findings import RACE
 
 _MAX_STEPS = 20_000  # the longest of the exercises takes 2,000
 _FINDINGS_SHOWN = 3
@@ -58,11 +59,11 @@ class _Check:
         try:
             launcher = self.answer.launcher()
         except AnswerError as error:
-            self._stop(self.runs, self._place(str(error), error.line), Symptom("error"))
-        passed: list[str] = []
+            self._stop(self.runs, self._place(str(error), error.line), Symptom("python"))
+        passed: list[Trial] = []
         for trial in self.exercise.trials():
             reports = self._run(launcher, trial, passed)
-            passed.append(trial.name)
+            passed.append(trial)
         self.right.passed = True
         self.result.reports = reports
         for goal, step in self.goals:
@@ -75,7 +76,7 @@ class _Check:
                 facts = {"value": value, "limit": goal.limit, "line": line.number, "ideal": ideal}
                 self.result.symptom = self.result.symptom or Symptom(goal.kind, facts=facts)
 
-    def _run(self, launcher: Callable[..., Any], trial: Trial, passed: list[str]) -> list[Report]:
+    def _run(self, launcher: Callable[..., Any], trial: Trial, passed: list[Trial]) -> list[Report]:
         """Run one trial; the reports of its launches."""
         arguments, inputs, outputs = trial.arguments()
         reports: list[Report] = []
@@ -98,13 +99,13 @@ class _Check:
             line = None if error.site is None else error.site.line
             text = str(error).partition("`: ")[2] or str(error)
             endless = text.startswith("still running after")
-            symptom = Symptom("endless" if endless else "error", facts={"line": line})
+            symptom = Symptom("endless" if endless else "not simulated", facts={"line": line})
             self._findings(error.findings, trial)
             self._stop(self.runs, [f"on {trial}", *self._place(text.partition(" Otherwise give")[0], line)], symptom)
         except Exception as error:  # whatever a learner's function may raise
             text = f"{type(error).__name__}: {error}"
             details = self._place(text, line_of(error, self.answer.file))
-            self._stop(self.runs, [f"on {trial}", *details], Symptom("error"))
+            self._stop(self.runs, [f"on {trial}", *details], Symptom("python"))
         self.runs.passed = self.clean.passed = True
         symptom = self._findings([finding for report in reports for finding in report.findings], trial)
         for name, array in inputs.items():
@@ -119,20 +120,26 @@ class _Check:
         return reports
 
     def _findings(self, findings: list[Finding], trial: Trial) -> Symptom | None:
-        """Show the simulator's findings; the symptom that the first of them is."""
+        """Show the simulator's findings, the telling ones first; the symptom that the first of them is."""
         if not findings:
             return None
+
+        def rank(finding: Finding) -> tuple[bool, int]:
+            # Threads that write beyond an output are more than there are elements: the cause of what they read.
+            symptom = _symptom(finding)
+            return symptom.subject not in trial.expected, symptom.rank(self.exercise.hints)
+
+        findings = sorted(findings, key=rank)
         details = [f"on {trial}"]
         for finding in findings[:_FINDINGS_SHOWN]:
             times = f" ({finding.count} times)" if finding.count > 1 else ""
             details += self._place(f"{finding.kind}: {finding.message}{times}", finding.line, finding.text)
         if len(findings) > _FINDINGS_SHOWN:
-            details.append(f"and {len(findings) - _FINDINGS_SHOWN} more findings")
+            details.append(f"and {len(findings) - _FINDINGS_SHOWN} more")
         self.clean.fail(details)
-        symptoms = [_symptom(finding) for finding in findings]
-        return min(symptoms, key=lambda symptom: symptom.rank(self.exercise.hints))
+        return _symptom(findings[0])
 
-    def _compare(self, name: str, got: np.ndarray, trial: Trial, passed: list[str]) -> Symptom | None:
+    def _compare(self, name: str, got: np.ndarray, trial: Trial, passed: list[Trial]) -> Symptom | None:
         """Show how an output differs from the reference; the symptom that this is."""
         expected = trial.expected[name]
         if expected is None:
@@ -150,14 +157,16 @@ class _Check:
             f"{np.count_nonzero(wrong)} of {wrong.size} elements of {name} are wrong{_pattern(wrong, axes)}",
             f"the first, {place}, {value}; it should be {expected[first]:g}",
         ]
-        before = list(dict.fromkeys(passed))
+        before = dict.fromkeys(earlier.name for earlier in passed)
         if before:
             details.append(f"right before that: {', '.join(before)}")
         self.right.fail(details)
+        known = {trait for earlier in passed for trait in earlier.traits}
+        new = next((trait for trait in trial.traits if passed and trait not in known), trial.name)
         facts = {"array": name, "place": place}
         if unwritten:
             return Symptom("unwritten", name, facts)
-        return Symptom("wrong", trial.condition or trial.name, facts)
+        return Symptom("wrong", trial.condition or new, facts)
 
     def _place(self, message: str, line: int | None, text: str | None = None) -> list[str]:
         """A message, and the line that it is about."""
@@ -173,8 +182,8 @@ class _Check:
 
 
 def _symptom(finding: Finding) -> Symptom:
+    """The symptom that a finding of the simulator is."""
     array = re.search(r"\b(\w+)\[", finding.message)
-    between_blocks = finding.other_block is not None and finding.other_block != finding.block
     facts = {
         "line": finding.line,
         "other_line": finding.other_line,
@@ -182,8 +191,9 @@ def _symptom(finding: Finding) -> Symptom:
         "block": finding.block,
         "array": array[1] if array else "the array",
     }
-    name = f"{finding.kind} between blocks" if between_blocks else finding.kind
-    return Symptom(name, array[1] if array else "", facts)
+    between_blocks = finding.other_block is not None and finding.other_block != finding.block
+    no_barrier_helps = finding.kind == RACE and (between_blocks or "in the same statement" in finding.message)
+    return Symptom("collision" if no_barrier_helps else finding.kind, array[1] if array else "", facts)
 
 
 def _launches(returned: Any) -> list[Launch]:

@@ -152,7 +152,7 @@ class Exercise:
     def _header(self) -> list[str]:
         todos = "the TODO asks" if len(self.blanks) == 1 else f"the {len(self.blanks)} TODOs ask"
         return [
-            f'"""{self.title[0].upper()}{self.title[1:]}.',
+            f'"""{self.name}: {self.title}.',
             "",
             *textwrap.wrap(self.goal, _WIDTH),
             "",

@@ -84,8 +84,8 @@ class Listing:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{number(exercise)}</td><td>{state}</td><td style='text-align:left'><code>{exercise.name}</code></td>"
-            f"<td style='text-align:left'>{html.escape(exercise.title)}</td></tr>"
+            f"<tr><td>{number(exercise)}</td><td>{state}</td><td style='text-align:left'><code>{exercise.name}</code>"
+            f"</td><td style='text-align:left'>{html.escape(exercise.title)}</td></tr>"
             for exercise, state in self.states
         )
         return f"<table>{rows}</table>"

@@ -43,9 +43,9 @@ class Symptom:
 
 
 GENERAL: Hints = {
-    "error": (
-        "The message above is Python's or the simulator's own. Kernels are a small part of Python: numbers, arrays, "
-        "if, for over range, while.",
+    "not simulated": (
+        "A kernel is written in a small part of Python: numbers, arrays, if, while, for over range, functions of "
+        "math and of cuda. Line {line} has something else in it, or a name that is not known.",
     ),
     "endless": (
         "Which variable ends the loop at line {line}, and where does it change?",
@@ -58,9 +58,10 @@ GENERAL: Hints = {
         "Put cuda.syncthreads() between line {other_line} and line {line}, where all threads of a block come by. In "
         "a loop there are two such places: after writing, and before the next turn writes again.",
     ),
-    "race between blocks": (
-        "Threads of different blocks write the same element of {array} at line {line}. Whose element is it?",
-        "Each thread must write an element of its own: its index must have the block's number in it.",
+    "collision": (
+        "Two threads write the same element of {array} at line {line}. Whose element is it?",
+        "No barrier helps here: each thread must write elements of its own. Work out the index for two threads, also "
+        "of different blocks.",
     ),
     "out of bounds": (
         "Line {line} uses an index that {array} does not have. Which threads do that: those beyond the last element, "
@@ -88,15 +89,20 @@ GENERAL: Hints = {
         "Work out {place} by hand: which elements is it made of, and which does its thread load?",
         "What have the wrong elements in common, and what is different about the shapes that came out right?",
     ),
+    "wrong images": ("It was right for the first image. Is n part of every index into x and y?",),
     "wrong strides": (
         "It was right as long as strides were 1.",
         "The window of the pixel (p, q) begins at row p * stride_h - pad_top and column q * stride_w - pad_left.",
+    ),
+    "wrong different strides": (
+        "It was right as long as both strides were the same.",
+        "Rows go with stride_h, columns with stride_w.",
     ),
     "wrong dilation": (
         "It was right as long as dilations were 1.",
         "A window's taps lie dilation_h rows and dilation_w columns apart.",
     ),
-    "wrong padding_sides": (
+    "wrong padding": (
         "It was right as long as there was no padding: now windows reach beyond the image.",
         "Taps beside the image count for nothing. Row and column must both be checked: above, below, left and right.",
     ),

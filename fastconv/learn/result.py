@@ -126,7 +126,10 @@ class Result:
                 f'<li><b style="color:{colours[step.passed]}">{_MARKS[step.passed]}</b> {html.escape(step.title)}'
                 f"{more}</li>"
             )
-        advice = "".join(f"<p style='white-space:pre-wrap'>{html.escape(line)}</p>" for line in self.advice)
+        advice = ""
+        for part in self.advice:
+            first, _, code = html.escape(part).partition("\n")
+            advice += f"<p>{first}</p>" + (f"<pre>{code}</pre>" if code else "")
         pages = "".join(
             f"<details><summary>{html.escape(report.kernel)} in the simulator</summary>{report._repr_html_()}</details>"
             for report in self.reports

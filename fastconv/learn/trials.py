@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,14 @@ from fastconv.testing.shapes import find_shapes
 _SEED = 0
 _COSTS = "whole warps"  # the shape whose costs count
 _AXES = {"x": "nhwc", "gx": "nhwc", "w": "rsck", "gw": "rsck", "y": "npqk", "gy": "npqk", "gb": "k"}
+_TRAITS: dict[str, Callable[[Any], bool]] = {
+    "images": lambda p: p.N > 1,
+    "strides": lambda p: max(p.stride_h, p.stride_w) > 1,
+    "different strides": lambda p: p.stride_h != p.stride_w,
+    "dilation": lambda p: max(p.dilation_h, p.dilation_w) > 1,
+    "padding": lambda p: max(p.pad_top, p.pad_bottom, p.pad_left, p.pad_right) > 0,
+    "groups": lambda p: getattr(p, "groups", 1) > 1,
+}
 _CONDITIONS = {"optional": "without {}", "special values": "with a NaN in the data"}
 
 
@@ -31,6 +39,7 @@ class Trial:
         condition: what else is special: "", or for example "without bias".
         problem: what comes before the arrays in the call, if the op has problems.
         keywords: of the call.
+        traits: what is special about the shape: the first that no shape before had is what a mistake is about.
     """
 
     name: str
@@ -41,6 +50,7 @@ class Trial:
     condition: str = ""
     problem: Any = None
     keywords: dict[str, Any] = field(default_factory=dict)
+    traits: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return " ".join([f"{self.name} ({self.shape})", *([self.condition] if self.condition else [])])
@@ -62,7 +72,10 @@ def op_trials(op: str, variant: str, costs: str) -> Iterator[Trial]:
     """
     kernel = kernels.get(op, variant)
     kind, shapes = (kernels.Pool2DProblem, "pool2d_lab") if "pool2d" in op else (kernels.Conv2DProblem, "conv2d_lab")
-    for name, problem in (find_shapes(shapes, kind) | {_COSTS: kind.parse(costs)}).items():
+    edges = find_shapes(shapes, kind)
+    plain = edges.pop("plain")
+    images = replace(plain, N=plain.N + 1)
+    for name, problem in {"plain": plain, "images": images, **edges, _COSTS: kind.parse(costs)}.items():
         if kernel.unsupported(problem) is None:
             yield from _cases(kernel, name, problem)
 
@@ -70,6 +83,7 @@ def op_trials(op: str, variant: str, costs: str) -> Iterator[Trial]:
 def _cases(kernel: kernels.Kernel, name: str, problem: Any) -> Iterator[Trial]:
     op = OPS[kernel.op]
     letters = {**_AXES, "y": "npqc", "gy": "npqc"} if "pool2d" in kernel.op else _AXES
+    traits = tuple(trait for trait, holds in _TRAITS.items() if holds(problem))
     axes = {output: tuple(letters[output]) for output in op.outputs}
     for case in cases(kernel.op, problem, _SEED):
         if case.check == "floats" or (name == _COSTS and case.check != "integers"):
@@ -77,7 +91,7 @@ def _cases(kernel: kernels.Kernel, name: str, problem: Any) -> Iterator[Trial]:
         inputs = {key: case.inputs.get(key) for key in op.inputs}
         expected = {key: case.expected.get(key) for key in op.outputs}
         condition = _CONDITIONS.get(case.check, "").format(op.optional)
-        yield Trial(name, str(problem), inputs, expected, axes, condition, problem)
+        yield Trial(name, str(problem), inputs, expected, axes, condition, problem, traits=traits)
         for epilogue in kernel.fuses if case.check == "integers" and name != _COSTS else ():
             argument = op.epilogues[epilogue].argument(problem, np.random.default_rng(_SEED))
             outputs = {
@@ -85,7 +99,7 @@ def _cases(kernel: kernels.Kernel, name: str, problem: Any) -> Iterator[Trial]:
                 for key, array in expected.items()
             }
             keywords = {epilogue: argument}
-            yield Trial(name, str(problem), inputs, outputs, axes, f"with {epilogue}=True", problem, keywords)
+            yield Trial(name, str(problem), inputs, outputs, axes, f"with {epilogue}=True", problem, keywords, traits)
 
 
 def axpy_trials() -> Iterable[Trial]:

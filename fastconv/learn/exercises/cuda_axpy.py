@@ -30,7 +30,7 @@ EXERCISE = Exercise(
     trials=axpy_trials,
     goals=(Goal("sectors", 4), Goal("float64")),
     hints={
-        "race between blocks": (
+        "collision": (
             "Several blocks compute the same elements. What tells the threads of one block from those of another?",
             "In front of a thread there are all threads of the blocks before its own, and those before it in its "
             "block.",

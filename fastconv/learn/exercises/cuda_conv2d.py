@@ -52,6 +52,9 @@ EXERCISE = Exercise(
             "* H + h) * W + j) * C + c.",
             "TODO 1 and TODO 3:\n{todo1}\n{todo3}",
         ),
+        "out of bounds y": (
+            "There are more threads than outputs: those whose number is not below N * P * Q * K must not go on.",
+        ),
         "out of bounds x": (TAP, "Each of n, h, j must be below its own size; is q, the column of y, below Q?"),
         "out of bounds w": (
             "Element (r, s, c, k) of w, of shape (R, S, group_C, K), is at ((r * S + s) * group_C + c) * K + k.",

@@ -36,7 +36,8 @@ EXERCISE = Exercise(
             "{place} got gradients from outputs that never used it, or none from those that did. Which p used row h "
             "by tap r?",
             "Forward, output p takes row p * stride_h - pad_top + r * dilation_h by tap r. Solve that for p.",
-            "TODO 1 and TODO 2:\n{todo1}\n{todo2}",
+            "p is rounded down, and 0 for a negative number: only if p * stride_h is `down` again did p meet the row.",
+            "TODO 1, TODO 2 and TODO 3:\n{todo1}\n{todo2}\n{todo3}",
         ),
         "wrong strides": (
             "It was right as long as strides were 1. With stride 2 every other row was met by no output by this tap.",
@@ -51,7 +52,7 @@ EXERCISE = Exercise(
             "It was right as long as dilations were 1: tap r lies r * dilation_h rows below the window's first.",
             "TODO 1 and TODO 2:\n{todo1}\n{todo2}",
         ),
-        "wrong padding_sides": (
+        "wrong padding": (
             "It was right without padding. Output p's window begins pad_top rows above row p * stride_h.",
             "TODO 1 and TODO 2:\n{todo1}\n{todo2}",
         ),

@@ -52,7 +52,7 @@ EXERCISE = Exercise(
             "The maximum of numbers with a NaN among them is NaN. What does `>` say of a NaN?",
             "if value > best or value != value",
         ),
-        "wrong same_overlap": (
+        "wrong padding": (
             "It was right without padding. Which elements count where a window reaches beyond the image?",
             "Above, below, left and right must be checked. TODO 4:\n{todo4}",
         ),

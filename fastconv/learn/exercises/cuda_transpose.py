@@ -45,6 +45,11 @@ EXERCISE = Exercise(
             "of its own.",
             "TODO 2:\n{todo2}",
         ),
+        "unwritten b": (
+            "{place} is no thread's. Is the place in b compared with the size of b, or with that of a?",
+            "b has `columns` rows of `rows` elements: the place in b needs a test of its own.",
+            "TODO 2:\n{todo2}",
+        ),
         "out of bounds a": (
             "At the edges a block stands over the matrix: some of its threads have no element of a.",
             "TODO 2:\n{todo2}",
