@@ -18,7 +18,7 @@ from fastconv.testing.comparison import wrong_elements
 from fastconv.testing.simulator import Finding, Report, SimulationError, simulate
 from fastconv.testing.simulator.findings import RACE
 
-_MAX_STEPS = 20_000  # the longest of the exercises takes 2,000
+_MAX_STEPS = 20_000  # the longest of the exercises takes 1,600
 _FINDINGS_SHOWN = 3
 
 
@@ -84,24 +84,14 @@ class _Check:
         try:
             for launch in _launches(launcher(*arguments, **trial.keywords)):
                 if 0 not in launch.grid:
-                    reports.append(
-                        simulate(
-                            launch.kernel,
-                            launch.grid,
-                            launch.block,
-                            *launch.args,
-                            shared_bytes=launch.shared_bytes,
-                            max_steps=_MAX_STEPS,
-                        )
-                    )
+                    reports.append(_simulate(launch))
         except SimulationError as error:
-            self.runs.passed = False
-            line = None if error.site is None else error.site.line
+            line, source = (None, None) if error.site is None else (error.site.line, error.site.text)
             text = str(error).partition("`: ")[2] or str(error)
             endless = text.startswith("still running after")
-            symptom = Symptom("endless" if endless else "not simulated", facts={"line": line})
             self._findings(error.findings, trial)
-            self._stop(self.runs, [f"on {trial}", *self._place(text.partition(" Otherwise give")[0], line)], symptom)
+            details = [f"on {trial}", *self._place(text.partition(" Otherwise give")[0], line, source)]
+            self._stop(self.runs, details, Symptom("endless" if endless else "not simulated", facts={"line": line}))
         except Exception as error:  # whatever a learner's function may raise
             text = f"{type(error).__name__}: {error}"
             details = self._place(text, line_of(error, self.answer.file))
@@ -109,11 +99,9 @@ class _Check:
         self.runs.passed = self.clean.passed = True
         symptom = self._findings([finding for report in reports for finding in report.findings], trial)
         for name, array in inputs.items():
-            if symptom is None and array.tobytes() != trial.inputs[name].tobytes():  # type: ignore[union-attr]
-                symptom = Symptom("inputs", facts={"array": name})
-                self.right.fail([f"on {trial}", f"the kernel changed its input {name}"])
-        for name, got in outputs.items():
-            symptom = self._compare(name, got, trial, passed) or symptom if symptom is None else symptom
+            symptom = symptom or self._compare_input(name, array, trial)
+        for name, array in outputs.items():
+            symptom = symptom or self._compare(name, array, trial, passed)
         if symptom is not None:
             self.result.symptom = symptom
             raise _Stopped
@@ -138,6 +126,14 @@ class _Check:
             details.append(f"and {len(findings) - _FINDINGS_SHOWN} more")
         self.clean.fail(details)
         return _symptom(findings[0])
+
+    def _compare_input(self, name: str, array: np.ndarray, trial: Trial) -> Symptom | None:
+        """Show that an input was changed, if it was."""
+        before = trial.inputs[name]
+        if before is None or array.tobytes() == before.tobytes():
+            return None
+        self.right.fail([f"on {trial}", f"the kernel changed its input {name}"])
+        return Symptom("inputs", facts={"array": name})
 
     def _compare(self, name: str, got: np.ndarray, trial: Trial, passed: list[Trial]) -> Symptom | None:
         """Show how an output differs from the reference; the symptom that this is."""
@@ -179,6 +175,11 @@ class _Check:
         step.fail(details)
         self.result.symptom = symptom
         raise _Stopped
+
+
+def _simulate(launch: Launch) -> Report:
+    kernel, shared_bytes = launch.kernel.py_func, launch.shared_bytes
+    return simulate(kernel, launch.grid, launch.block, *launch.args, shared_bytes=shared_bytes, max_steps=_MAX_STEPS)
 
 
 def _symptom(finding: Finding) -> Symptom:

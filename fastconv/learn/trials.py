@@ -71,8 +71,8 @@ def op_trials(op: str, variant: str, costs: str) -> Iterator[Trial]:
     Small integers come first, where every result is exact; then what else the variant can do.
     """
     kernel = kernels.get(op, variant)
-    kind, shapes = (kernels.Pool2DProblem, "pool2d_lab") if "pool2d" in op else (kernels.Conv2DProblem, "conv2d_lab")
-    edges = find_shapes(shapes, kind)
+    kind: Any = kernels.Pool2DProblem if "pool2d" in op else kernels.Conv2DProblem
+    edges = find_shapes("pool2d_lab" if "pool2d" in op else "conv2d_lab", kind)
     plain = edges.pop("plain")
     images = replace(plain, N=plain.N + 1)
     for name, problem in {"plain": plain, "images": images, **edges, _COSTS: kind.parse(costs)}.items():
