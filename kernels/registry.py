@@ -84,20 +84,22 @@ def kernel(
     in_place: Callable[[Any], bool] = lambda problem: False,
     op: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as the variant that its file's name says.
+    """Register the decorated function as the variant that its file's name says, or in a notebook its own name.
 
     `op` is needed only by a file outside this package; here the folder says it.
 
     Raises:
-        ValueError: the file's name has no known backend before its first underscore, or the variant exists already.
+        ValueError: the file's name has no known backend before its first underscore, or fastconv has that variant.
     """
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
         *_, folder, name = run.__module__.rpartition(".")[0].split(".") + [run.__module__.rpartition(".")[2]]
+        if name == "__main__":  # a notebook or a script
+            name = run.__name__
         this_op = op or folder
         device = _DEVICES[backend_of(name)]
         known = _kernels.get((this_op, name))
-        if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
+        if known is not None and _is_ours(known) and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
         _kernels[this_op, name] = Kernel(
             this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses, pays, exact, prepare, in_place
@@ -105,6 +107,11 @@ def kernel(
         return run
 
     return register
+
+
+def _is_ours(kernel: Kernel) -> bool:
+    """Whether it is in this package. Of a user's own ones the newest counts: a notebook's cell is run again."""
+    return kernel.run.__module__.startswith(f"{__package__}.")
 
 
 def backend_of(name: str) -> str:

@@ -122,6 +122,18 @@ def test_two_kernels_of_one_name_are_refused(registered):
         kernels.kernel(limited_by="nothing", op="conv2d")(function("somebody.reference"))
 
 
+def test_in_a_notebook_the_functions_name_counts_and_a_cell_can_be_run_again(registered):
+    first, second = function("__main__"), function("__main__")
+    second.__code__ = second.__code__.replace(co_filename="/another/cell.py")
+    for run in (first, second):
+        run.__name__ = "cpu_in_a_cell"
+        kernels.kernel(limited_by="nothing", op="conv2d")(run)
+        assert kernels.get("conv2d", "cpu_in_a_cell").run is run
+    first.__name__ = "reference"
+    with pytest.raises(ValueError, match="conv2d has a kernel named reference already"):
+        kernels.kernel(limited_by="nothing", op="conv2d")(first)
+
+
 def test_the_folder_refuses_to_be_a_second_registry():
     code = f"import sys; sys.path.insert(0, {str(FOLDER.parent)!r}); import kernels"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

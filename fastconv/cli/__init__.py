@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from fastconv import __version__
-from fastconv.cli import bench, info, inspect, new_kernel, train, verify
+from fastconv.cli import bench, info, inspect, learn, new_kernel, train, verify
 from fastconv.cli.checks import CommandError
 
 _COMMANDS = {
@@ -16,6 +16,7 @@ _COMMANDS = {
     "bench": bench,
     "verify": verify,
     "inspect": inspect,
+    "learn": learn,
     "new-kernel": new_kernel,
     "info": info,
 }
@@ -24,6 +25,7 @@ _EXAMPLES = """examples:
   fastconv train --dataset mnist --epochs 5       train on MNIST
   fastconv bench conv2d                           which kernel is fastest here, and how far from the limit
   fastconv inspect cuda_shared                    what a compiler makes of a CUDA kernel; no GPU is needed
+  fastconv learn                                  exercises in writing CUDA kernels, checked without a GPU
   fastconv info                                   what this machine has and which kernels there are
 """
 

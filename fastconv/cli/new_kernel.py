@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import re
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from fastconv import kernels
 from fastconv.cli.checks import CommandError
 from fastconv.kernels import registry
+from fastconv.utils.sources import renamed_kernel
 
 HELP = "Write a file with a right but slow kernel, to make a fast one of."
 EXAMPLES = """examples:
@@ -68,10 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _text(source: Any, name: str) -> str:
     """The source of a kernel under another name, below the op's contract."""
-    text = inspect.getsource(inspect.getmodule(source.run))  # type: ignore[arg-type]
-    code = text[text.index("from __future__") :]
-    code = code.replace("@kernel(", f'@kernel(op="{source.op}", ', 1)
-    code = re.sub(rf"\bdef {source.name}\b", f"def {name}", code, count=1)
+    code = renamed_kernel(sys.modules[source.run.__module__], source.name, name, source.op)
     contract = inspect.getdoc(importlib.import_module(f"fastconv.kernels.{source.op}")) or ""
     first, *rest = contract.splitlines()
     header = [

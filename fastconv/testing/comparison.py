@@ -35,18 +35,23 @@ def difference(name: str, got: np.ndarray, expected: np.ndarray, tolerance: Any 
     """
     if got.shape != expected.shape:
         return f"{name} has shape {got.shape}, expected {expected.shape}"
-    with np.errstate(invalid="ignore"):
-        close = np.abs(got - expected) <= tolerance  # NaN compares as False
-    equal = close | (got == expected) | (np.isnan(got) & np.isnan(expected))
-    places = np.argwhere(~equal)
+    wrong = wrong_elements(got, expected, tolerance)
+    places = np.argwhere(wrong)
     if len(places) == 0:
         return None
-    lines = [f"{len(places)} of {equal.size} elements of {name} are wrong:"]
-    allowed = np.broadcast_to(tolerance, equal.shape)
+    lines = [f"{len(places)} of {wrong.size} elements of {name} are wrong:"]
+    allowed = np.broadcast_to(tolerance, wrong.shape)
     for place in map(tuple, places[:_SHOWN]):
         index = ", ".join(map(str, place))
         lines.append(f"  {name}[{index}]: expected {expected[place]}, got {got[place]} (allowed: {allowed[place]:.3g})")
     return "\n".join(lines)
+
+
+def wrong_elements(got: np.ndarray, expected: np.ndarray, tolerance: Any = 0.0) -> np.ndarray:
+    """Where two arrays of one shape differ in the sense of `difference`: an array of bools."""
+    with np.errstate(invalid="ignore"):
+        close = np.abs(got - expected) <= tolerance  # NaN compares as False
+    return ~(close | (got == expected) | (np.isnan(got) & np.isnan(expected)))
 
 
 def rough_difference(name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> str | None:

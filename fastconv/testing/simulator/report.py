@@ -138,6 +138,17 @@ class Report:
         path.write_text(render(self), encoding="utf-8")
         return path
 
+    def _repr_html_(self) -> str:
+        """The page in a frame, for notebooks."""
+        from html import escape
+
+        from fastconv.testing.simulator.page import render
+
+        page = escape(render(self))
+        return (
+            f'<iframe srcdoc="{page}" title="{escape(self.kernel)}" width="100%" height="640" frameborder="0"></iframe>'
+        )
+
     def __str__(self) -> str:
         from fastconv.testing.simulator.table import table
 
