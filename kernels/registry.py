@@ -33,7 +33,8 @@ class Kernel:
 
     Attributes:
         op, name, device: folder, file and where it runs ("cpu" or "gpu").
-        run: `run(problem, *inputs, *outputs, workspace)`; the op's `__init__.py` states the arrays.
+        run: `run(problem, *inputs, *outputs, workspace)`; the op's `__init__.py` states the arrays. One for a GPU may
+            return the launches that do the work, in their order (see `cuda.Launch`).
         limited_by: what bounds its speed, in a few words.
         unsupported: problem -> reason why it cannot be run, or None.
         workspace_bytes: problem -> size of the scratch memory it needs.
@@ -49,7 +50,7 @@ class Kernel:
     op: str
     name: str
     device: str
-    run: Callable[..., None]
+    run: Callable[..., Any]
     limited_by: str
     unsupported: Callable[[Any], str | None]
     workspace_bytes: Callable[[Any], int]
@@ -59,9 +60,16 @@ class Kernel:
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None
     in_place: Callable[[Any], bool] = lambda problem: False
 
-    def __call__(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> None:
+    def __call__(self, problem: Any, *arrays: Any, workspace: Any, stream: Any = None, **epilogue: Any) -> None:
+        """Do the work, or on a GPU see to it that it will be done: launches do not wait for each other's end.
+
+        stream: where a GPU's kernels are launched; None is CuPy's current stream.
+        """
         with _one_at_a_time:
-            self.run(problem, *arrays, workspace, **epilogue)
+            launches = self.run(problem, *arrays, workspace, **epilogue)
+            if self.device == "gpu":
+                for launch in launches or ():
+                    launch(stream)
 
 
 def kernel(
@@ -75,7 +83,7 @@ def kernel(
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None,
     in_place: Callable[[Any], bool] = lambda problem: False,
     op: str | None = None,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as the variant that its file's name says.
 
     `op` is needed only by a file outside this package; here the folder says it.
@@ -84,7 +92,7 @@ def kernel(
         ValueError: the file's name has no known backend before its first underscore, or the variant exists already.
     """
 
-    def register(run: Callable[..., None]) -> Callable[..., None]:
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
         *_, folder, name = run.__module__.rpartition(".")[0].split(".") + [run.__module__.rpartition(".")[2]]
         this_op = op or folder
         device = _DEVICES[backend_of(name)]

@@ -246,7 +246,7 @@ SMALL = "N=2 H=7 W=9 C=3 K=5 R=3 S=2"
         (["--kernel", "cpu_a.py"], "--kernel needs an op"),
         (["--algorithm", "cpu_naive"], "--algorithm needs an op"),
         (["conv2d", "mnist"], "unexpected 'mnist'"),
-        (["conv2d", "--device", "gpu"], "no kernel for a GPU yet"),
+        (["im2col", "--device", "gpu"], "no kernel for a GPU yet"),
         (["conv2d", "--html", "r.txt"], "a name ending in .html"),
         (["model", "--csv", "r.csv"], "--csv has no meaning for bench model"),
         (["model", "--threads", "1,2"], "takes one number"),

@@ -12,18 +12,13 @@ CONV2D = load_shapes(SHAPES / "conv2d_edge.txt", kernels.Conv2DProblem)
 POOL2D = load_shapes(SHAPES / "pool2d_edge.txt", kernels.Pool2DProblem)
 
 
-def gpu_reason():
-    """Why kernels of the GPU cannot run, or None."""
-    try:
-        import cupy
+def marks(kernel):
+    """Kernels for a GPU are skipped where there is none, and say why."""
+    if kernel.device == "cpu":
+        return []
+    from fastconv.kernels.cuda import unavailable
 
-        cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        return f"no GPU: {type(error).__name__}: {error}"
-    return None
-
-
-NO_GPU = gpu_reason() if any(kernels.variants(op, "gpu") for op in kernels.ops()) else None
+    return [pytest.mark.gpu, pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))]
 
 
 def cases():
@@ -31,8 +26,7 @@ def cases():
     for op in kernels.ops():
         for name, problem in (POOL2D if "pool2d" in op else CONV2D).items():
             for kernel in kernels.variants(op):
-                marks = [pytest.mark.skip(reason=NO_GPU)] if kernel.device == "gpu" and NO_GPU else []
-                yield pytest.param(kernel, problem, id=f"{op}-{kernel.name}-{name}", marks=marks)
+                yield pytest.param(kernel, problem, id=f"{op}-{kernel.name}-{name}", marks=marks(kernel))
 
 
 @pytest.mark.usefixtures("all_threads")

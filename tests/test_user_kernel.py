@@ -179,12 +179,20 @@ def test_verify_finds_a_planted_fault_and_says_how_to_repeat_it(fault, message, 
         (["--kernel", "cpu_mine.py"], "--kernel needs an op"),
         (["conv2d", "--count", "0"], "a whole number from 1"),
         (["conv2d", "--seed", "-1"], "a whole number from 0"),
-        (["conv2d", "--device", "gpu"], "no kernel for a GPU yet"),
+        (["im2col", "--device", "gpu"], "no kernel for a GPU yet"),
     ],
 )
 def test_verify_refuses_in_one_line(argv, message, capsys):
     shown = command(capsys, "verify", *argv, code=2)
     assert message in shown.err and "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("options", [["--device", "gpu"], ["--algorithm", "cpu_naive,cuda_naive"]])
+@pytest.mark.parametrize("name", ["verify", "bench"])
+def test_kernels_for_a_gpu_are_refused_where_there_is_none(name, options, monkeypatch, capsys):
+    monkeypatch.setattr("fastconv.kernels.cuda.unavailable", lambda: "no GPU was found")
+    shown = command(capsys, name, "conv2d", *options, code=2)
+    assert shown.err == f"fastconv {name}: error: kernels for a GPU cannot run here: no GPU was found.\n"
 
 
 def test_ctrl_c_prints_what_is_done(monkeypatch, capsys):

@@ -8,14 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from fastconv import __version__
-from fastconv.cli import bench, info, new_kernel, train, verify
+from fastconv.cli import bench, info, inspect, new_kernel, train, verify
 from fastconv.cli.checks import CommandError
 
-_COMMANDS = {"train": train, "bench": bench, "verify": verify, "new-kernel": new_kernel, "info": info}
+_COMMANDS = {
+    "train": train,
+    "bench": bench,
+    "verify": verify,
+    "inspect": inspect,
+    "new-kernel": new_kernel,
+    "info": info,
+}
 _EXAMPLES = """examples:
   fastconv train                                  train on the digits that come with fastconv
   fastconv train --dataset mnist --epochs 5       train on MNIST
   fastconv bench conv2d                           which kernel is fastest here, and how far from the limit
+  fastconv inspect cuda_shared                    what a compiler makes of a CUDA kernel; no GPU is needed
   fastconv info                                   what this machine has and which kernels there are
 """
 

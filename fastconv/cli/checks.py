@@ -47,7 +47,7 @@ def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device:
         device: "cpu" or "gpu".
 
     Raises:
-        CommandError: an op, a variant or a file that is not there; a device without kernels.
+        CommandError: an op, a variant or a file that is not there; a device without kernels; no GPU for them.
     """
     for option, value in (("--algorithm", algorithm), ("--kernel", file)):
         if value is not None and op is None:
@@ -66,6 +66,12 @@ def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device:
         raise CommandError(str(error)) from None
     if device == "gpu" and not any(found.values()):
         raise CommandError(f"--device gpu: {op or 'no op'} has no kernel for a GPU yet.")
+    if any(kernel.device == "gpu" for variants in found.values() for kernel in variants):
+        from fastconv.kernels.cuda import unavailable
+
+        reason = unavailable()
+        if reason is not None:
+            raise CommandError(f"kernels for a GPU cannot run here: {reason}.")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.buffers import aligned_bytes
+from fastconv.utils.optional import require
 
 _GUARD_BYTES = 1024
 _POISON = 0xFF  # four or eight of these bytes are a NaN
@@ -28,6 +29,8 @@ class Guarded:
         block = aligned_bytes(end + _GUARD_BYTES)
         block.fill(_POISON)
         self._guards = block[:begin], block[end:]
+        self._block = block
+        self._gpu_block: Any = None
         self.array = block[begin:end].view(dtype).reshape(shape)
 
     @classmethod
@@ -36,6 +39,16 @@ class Guarded:
         guarded = cls(array.shape, array.dtype)
         guarded.array[...] = array
         return guarded
+
+    def to_gpu(self) -> Any:
+        """The array on the GPU, as CuPy's, between copies of the guards."""
+        self._gpu_block = require("cupy", extra="cuda13").asarray(self._block)
+        begin = self._guards[0].size
+        return self._gpu_block[begin : begin + self.array.nbytes].view(self.array.dtype).reshape(self.array.shape)
+
+    def from_gpu(self) -> None:
+        """Bring back what `to_gpu` took there, once all work is done."""
+        self._block[...] = require("cupy", extra="cuda13").asnumpy(self._gpu_block)
 
     def violation(self) -> str | None:
         """Where something was written beside the array, or None."""

@@ -82,6 +82,11 @@ def array_shape(name: str, problem: Any) -> Shape:
     return (problem.K,)
 
 
+def empty_arrays(op: str, problem: Any) -> list[np.ndarray]:
+    """The inputs and outputs of an op, uninitialised: for whoever looks at shapes only."""
+    return [np.empty(array_shape(name, problem), problem.dtype) for name in (*OPS[op].inputs, *OPS[op].outputs)]
+
+
 @dataclass(frozen=True)
 class Case:
     """Inputs, and for each output the expected values and the error allowed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,11 @@ from fastconv.testing.guarded import Guarded
 from fastconv.testing.kernel_cases import OPS, Arrays, Case, array_shape, cases, magnitudes
 
 
-def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
+def check_kernel(kernel: Kernel, problem: Any, seed: int = 0, only: Collection[str] | None = None) -> None:
     """Run `kernel` on `problem` with several kinds of data and compare it with the op's reference.
+
+    A kernel for a GPU runs on one, on copies of the arrays; or where its launches are simulated
+    (`fastconv.kernels.cuda.simulated`), on the arrays themselves.
 
     The checks, by the name that a failure carries as `check`:
         integers: small integers, where the result must be exact (max pooling: with ties).
@@ -34,6 +37,11 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
     results together the error must be below 1e-5 (float32) of their Frobenius norm, and each element's below 64 units
     of the largest sum of magnitudes.
 
+    Args:
+        kernel, problem: what to check, on what.
+        seed: of the data.
+        only: names of checks, where there is no time for all; "bounds" and "inputs" are part of each.
+
     Raises:
         KernelMismatch: a check failed; the message says where and how to repeat it.
         ValueError: the kernel does not support the problem.
@@ -43,9 +51,11 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
         raise ValueError(f"{kernel.op} {kernel.name} does not support {problem}: {reason}")
     run = _Run(kernel, problem, seed)
     for case in cases(kernel.op, problem, seed):
+        if only is not None and case.check not in only:
+            continue
         outputs = run.outputs(case)
         run.compare(case.check, case, outputs)
-        if case.check == "floats":
+        if case.check == "floats" and (only is None or "repeat" in only):
             with _one_thread():
                 again = run.outputs(case)
             for name, first in outputs.items():
@@ -54,6 +64,8 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0) -> None:
             if kernel.in_place(problem):
                 run.check_in_place(case, outputs)
         for name in kernel.fuses if case.check in ("integers", "special values") else ():
+            if only is not None and name not in only:
+                continue
             epilogue = OPS[kernel.op].epilogues[name]
             argument = epilogue.argument(problem, np.random.default_rng(seed))
             outputs = run.outputs(case, **{name: argument})
@@ -72,10 +84,19 @@ class _Run:
         inputs = {name: Guarded.copy_of(array) for name, array in case.inputs.items()}
         outputs = {name: Guarded(array_shape(name, problem), dtype) for name in case.expected}
         workspace = Guarded((self.kernel.workspace_bytes(problem),), np.uint8, offset=0)
-        arrays = [inputs[name].array if name in inputs else None for name in op.inputs]
-        arrays += [outputs[name].array if name in outputs else None for name in op.outputs]
-        self.kernel(problem, *arrays, workspace=workspace.array, **epilogue)
-        for name, guarded in (inputs | outputs | {"workspace": workspace}).items():
+        every = inputs | outputs | {"workspace": workspace}
+        on_gpu = self.kernel.device == "gpu" and not _simulated()
+        arrays = {name: guarded.to_gpu() if on_gpu else guarded.array for name, guarded in every.items()}
+        if on_gpu:
+            epilogue = {
+                name: Guarded.copy_of(value).to_gpu() if isinstance(value, np.ndarray) else value
+                for name, value in epilogue.items()
+            }
+        passed = [arrays.get(name) for name in (*op.inputs, *op.outputs)]
+        self.kernel(problem, *passed, workspace=arrays["workspace"], **epilogue)
+        for name, guarded in every.items():
+            if on_gpu:
+                guarded.from_gpu()
             violation = guarded.violation()
             if violation is not None:
                 self.fail("bounds", f"{name}: {violation}")
@@ -115,6 +136,12 @@ class _Run:
             f'repeat: check_kernel(kernels.get("{kernel.op}", "{kernel.name}"), '
             f'kernels.{type(problem).__name__}.parse("{problem}"), seed={self.seed})',
         )
+
+
+def _simulated() -> bool:
+    from fastconv.kernels.cuda import simulated  # imports numba.cuda: only for kernels that did so already
+
+    return simulated()
 
 
 @contextmanager

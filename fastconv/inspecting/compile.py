@@ -1,0 +1,147 @@
+"""From a CUDA kernel to machine code for an architecture that need not be here, and what the assembler says of it.
+
+What is compiled is anything with a `name`, `ptx(compute_capability, lineinfo)` and the source's function `py_func`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastconv.inspecting import sass
+from fastconv.inspecting.architectures import Architecture
+
+_PTX_FILE, _CUBIN_FILE = "kernel.ptx", "kernel.cubin"
+
+
+class ToolkitError(RuntimeError):
+    """A tool of the CUDA toolkit is missing or refuses its input; the message says which and how to get it."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a kernel takes, as ptxas tells it.
+
+    Attributes:
+        registers: of a thread.
+        spill_bytes: stored to local memory and loaded from it because registers ran out, of a thread.
+        stack_bytes: local memory of a thread.
+        static_shared_bytes: shared memory of a block that the code itself asks for.
+        barriers: of a block.
+    """
+
+    registers: int
+    spill_bytes: int
+    stack_bytes: int
+    static_shared_bytes: int
+    barriers: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel compiled for an architecture."""
+
+    architecture: Architecture
+    ptx: str
+    resources: Resources
+    instructions: tuple[sass.Instruction, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def compile_kernel(kernel: Any, architecture: Architecture) -> Compiled:
+    """Compile `kernel`, assemble and disassemble it.
+
+    Raises:
+        ToolkitError: the compiler, the assembler or the disassembler is not there or refuses what it is given.
+    """
+    try:
+        ptx = kernel.ptx(architecture.compute_capability, lineinfo=True)
+    except ImportError as error:
+        raise ToolkitError(str(error)) from None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / _PTX_FILE).write_text(ptx, encoding="utf-8")
+        said = _run(
+            *("ptxas", "--verbose", "--generate-line-info", f"--gpu-name={architecture.name}"),
+            *(_PTX_FILE, "--output-file", _CUBIN_FILE),
+            folder=folder,
+        )
+        listing = _run("nvdisasm", "--print-line-info", "--print-code", _CUBIN_FILE, folder=folder)
+    return Compiled(architecture, ptx, parse_resources(said), sass.parse(listing))
+
+
+def parse_resources(said: str) -> Resources:
+    """What `ptxas --verbose` says of one kernel."""
+
+    def number(pattern: str) -> int:
+        match = re.search(pattern, said)
+        return int(match[1]) if match else 0
+
+    return Resources(
+        registers=number(r"Used (\d+) registers"),
+        spill_bytes=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+        stack_bytes=number(r"(\d+) bytes stack frame"),
+        static_shared_bytes=number(r"(\d+) bytes smem"),
+        barriers=number(r"used (\d+) barriers"),
+    )
+
+
+def toolkit_version() -> str:
+    """The version of the assembler, such as "13.0.88".
+
+    Raises:
+        ToolkitError: it is not there.
+    """
+    found = re.search(r"V(\d[\d.]*)", _run("ptxas", "--version", folder="."))
+    return found[1] if found else "unknown"
+
+
+@functools.cache
+def source(kernel: Any) -> tuple[str, dict[int, str]]:
+    """The file of a kernel and its lines by number: of the function itself and of the file's functions that it calls.
+
+    Lines of functions in other files are left out: Numba names their numbers without their file.
+    """
+    file = inspect.getsourcefile(kernel.py_func) or ""
+    lines: dict[int, str] = {}
+    for function in (kernel.py_func, *_called(kernel.py_func)):
+        if inspect.getsourcefile(function) == file:
+            text, first = inspect.getsourcelines(function)
+            lines |= {first + index: line.rstrip("\n") for index, line in enumerate(text)}
+    return file, dict(sorted(lines.items()))
+
+
+def _called(function: Any) -> list[Any]:
+    """The Python functions behind the device functions that a function names, and that those name."""
+    found = []
+    for name in function.__code__.co_names:
+        inner = getattr(function.__globals__.get(name), "py_func", None)
+        if inner is not None:
+            found += [inner, *_called(inner)]
+    return found
+
+
+def _run(tool: str, *arguments: str, folder: str) -> str:
+    """What a tool prints."""
+    done = subprocess.run([_find(tool), *arguments], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+        raise ToolkitError(f"{tool} fails: {lines[0]}")
+    return done.stdout + done.stderr
+
+
+@functools.cache
+def _find(tool: str) -> str:
+    try:
+        from cuda import pathfinder
+    except ImportError:
+        raise ToolkitError(f"{tool} cannot be found without cuda-pathfinder: pip install 'fastconv[lab]'") from None
+    found = pathfinder.find_nvidia_binary_utility(tool)
+    if found is None:
+        raise ToolkitError(f"{tool} is not installed: pip install 'fastconv[lab]'")
+    return str(found)

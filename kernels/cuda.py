@@ -1,0 +1,250 @@
+"""CUDA kernels in Python: how one is written, described, compiled and launched.
+
+This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`; the registered function
+beside it returns the launches that compute the op, as data. Whoever has a `Launch` can run it on a GPU (call it), in a
+simulator (`kernel.py_func`, grid, block, args) or take the kernel apart (`kernel.ptx`). Nothing here needs a GPU before
+a launch is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numba import config, float32, int32, types, uint32
+
+try:
+    from numba import cuda
+except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
+    cuda = None
+
+__all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "float32", "import_cupy", "int32"]
+__all__ += ["launched_by", "simulated", "uint32", "unavailable"]
+
+Bounds = int | tuple[int, int] | None
+FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
+_NO_NUMBA_CUDA = "numba-cuda is not installed: pip install 'fastconv[{}]'"
+_launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher", default=None)
+
+
+class CudaKernel:
+    """A function that Numba compiles for a GPU, where many threads run it at once.
+
+    Attributes:
+        name: of the function.
+        py_func: the Python function.
+        argument_types: Numba's types of its arguments.
+        launch_bounds: the most threads that a block of it has, or (threads, blocks that a multiprocessor shall hold at
+            least); the compiler may use registers accordingly.
+    """
+
+    def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: Bounds) -> None:
+        self.name = py_func.__name__
+        self.py_func = py_func
+        self.argument_types = argument_types
+        self.launch_bounds = launch_bounds
+
+    def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
+        """The kernel in PTX, compiled without a GPU.
+
+        Args:
+            compute_capability: of the GPU, for example (9, 0).
+            lineinfo: keep the lines of the source.
+
+        Raises:
+            ImportError: numba-cuda is not installed, or NUMBA_ENABLE_CUDASIM has switched it off.
+        """
+        if config.ENABLE_CUDASIM:
+            raise ImportError("numba-cuda compiles nothing where NUMBA_ENABLE_CUDASIM is set")
+        if not _is_numba_cuda():
+            raise ImportError(_NO_NUMBA_CUDA.format("lab"))
+        options = {"cc": compute_capability, "launch_bounds": self.launch_bounds, "lineinfo": lineinfo}
+        signature = types.void(*self.argument_types)
+        ptx = cuda.compile(self.py_func, signature, device=False, abi="numba", output="ptx", **options)[0]
+        mangled = re.search(r"\.entry\s+(\w+)", ptx)
+        return ptx if mangled is None else ptx.replace(mangled[1], self.name)  # which is hundreds of letters
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own object for the kernel, compiled for the GPU at hand when this is first asked for.
+
+        It is also what runs in Numba's simulator, whose `jit` knows neither types nor launch bounds.
+        """
+        if config.ENABLE_CUDASIM:
+            return cuda.jit(self.py_func)
+        return cuda.jit(types.void(*self.argument_types), launch_bounds=self.launch_bounds)(self.py_func)
+
+    @functools.lru_cache(maxsize=1024)  # noqa: B019  (kernels live as long as the process)
+    def configured(self, grid: tuple[int, ...], block: tuple[int, ...], shared_bytes: int, stream: int) -> Any:
+        """The kernel with all of a launch but its arguments."""
+        from numba.cuda.core.errors import NumbaPerformanceWarning  # numba-cuda's own, not Numba's
+
+        with warnings.catch_warnings():
+            # Small problems have small grids; that these leave a GPU idle is no news to whoever passes one.
+            warnings.simplefilter("ignore", NumbaPerformanceWarning)
+            return self.dispatcher[grid, block, cuda.external_stream(stream) if stream else 0, shared_bytes]
+
+
+def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Callable[..., Any]], CudaKernel]:
+    """Make a kernel of the decorated function.
+
+    argument_types: FLOATS for an array, int32 or another of Numba's types for a number, a class for a named tuple of
+        int32.
+    """
+
+    def decorate(py_func: Callable[..., Any]) -> CudaKernel:
+        return CudaKernel(py_func, tuple(map(_numba_type, argument_types)), launch_bounds)
+
+    return decorate
+
+
+def device_function(py_func: Callable[..., Any]) -> Any:
+    """Make the decorated function one that kernels can call; it becomes a part of each that does."""
+    # Inlined: Numba would compile it by itself only for a GPU that is there.
+    return py_func if cuda is None else cuda.jit(device=True, inline="always")(py_func)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of one kernel, as data; calling it launches.
+
+    Attributes:
+        kernel: what to launch.
+        grid, block: blocks of the grid and threads of a block, one to three numbers.
+        args: the kernel's arguments. Arrays may come in any shape, C-contiguous; here they are flat views of it.
+        shared_bytes: dynamic shared memory of a block.
+    """
+
+    kernel: CudaKernel
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    args: tuple[Any, ...]
+    shared_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", tuple(map(_flat, self.args)))
+
+    def __call__(self, stream: Any = None) -> None:
+        """Launch on the GPU, without waiting for the end; or in a simulator, see `simulated`.
+
+        stream: a stream of CuPy or Numba, an object with `__cuda_stream__`, or a handle; None is CuPy's current stream.
+
+        Raises:
+            RuntimeError: there is no GPU that can be used here; the message says what is missing.
+            TypeError: an array lies in the host's memory.
+        """
+        if 0 in self.grid:
+            return
+        launcher = _launcher.get()
+        if launcher is not None:
+            launcher(self)
+            return
+        reason = unavailable()
+        if reason is not None:
+            raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
+        if config.ENABLE_CUDASIM:
+            self.kernel.dispatcher[self.grid, self.block, 0, self.shared_bytes](*self.args)
+            return
+        for arg in self.args:
+            if isinstance(arg, np.ndarray):
+                raise TypeError(
+                    f"{self.kernel.name} takes arrays in the GPU's memory, received a NumPy array of {arg.size} "
+                    "elements (cupy.asarray copies it there)."
+                )
+        self.kernel.configured(self.grid, self.block, self.shared_bytes, _stream_handle(stream))(*self.args)
+
+
+@contextlib.contextmanager
+def launched_by(launcher: Callable[[Launch], object]) -> Iterator[None]:
+    """Within, a launch is `launcher(launch)`: a simulator's, with NumPy arrays in place of a GPU's memory."""
+    token = _launcher.set(launcher)
+    try:
+        yield
+    finally:
+        _launcher.reset(token)
+
+
+def simulated() -> bool:
+    """Whether launches run on the host, on NumPy arrays: within `launched_by`, or with NUMBA_ENABLE_CUDASIM set."""
+    return _launcher.get() is not None or bool(config.ENABLE_CUDASIM)
+
+
+def unavailable() -> str | None:
+    """Why no kernel can be launched here, or None."""
+    return None if simulated() else _no_gpu()
+
+
+@functools.cache
+def _no_gpu() -> str | None:
+    if not _is_numba_cuda():
+        return _NO_NUMBA_CUDA.format("cuda13")
+    try:
+        cupy = import_cupy()
+    except ImportError as error:
+        return str(error)
+    if not (cuda.is_available() and cupy.cuda.is_available()):
+        return "no GPU, or no driver for one, was found"
+    return None
+
+
+def _is_numba_cuda() -> bool:
+    """Whether the package numba-cuda is installed: Numba's own numba.cuda is older than CUDA 13."""
+    return getattr(cuda, "implementation", "") == "NVIDIA"
+
+
+def import_cupy() -> ModuleType:
+    """CuPy.
+
+    Raises:
+        ImportError: it is not installed; the message says how to install it.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(f"CuPy cannot be imported ({error}): pip install 'fastconv[cuda13]'") from None
+    return cupy
+
+
+def _numba_type(given: Any) -> Any:
+    if isinstance(given, type) and issubclass(given, tuple):
+        return types.NamedUniTuple(int32, len(given._fields), given)  # type: ignore[attr-defined]
+    return given
+
+
+def _flat(argument: Any) -> Any:
+    """An array, wherever it lies, as a flat view; anything else as it is.
+
+    Raises:
+        ValueError: it is not C-contiguous, so that there is no such view.
+    """
+    if not hasattr(argument, "__dlpack__") and not hasattr(argument, "__cuda_array_interface__"):
+        return argument
+    if not isinstance(argument, np.ndarray):
+        cupy = import_cupy()
+        if hasattr(argument, "__cuda_array_interface__"):
+            argument = cupy.asarray(argument)  # no copy: the same memory, or for CuPy's arrays the same array
+        else:
+            argument = cupy.from_dlpack(argument)
+    if not argument.flags.c_contiguous:
+        raise ValueError(
+            f"a kernel's arrays must be C-contiguous; received shape {argument.shape} with strides {argument.strides}."
+        )
+    return argument.reshape(-1)
+
+
+def _stream_handle(stream: Any) -> int:
+    if stream is None:
+        stream = import_cupy().cuda.get_current_stream()
+    if hasattr(stream, "ptr"):  # CuPy's
+        return int(stream.ptr)
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    return int(getattr(stream, "handle", stream) or 0)  # Numba's, or a number

@@ -1,0 +1,90 @@
+"""What the CUDA kernels are checked on without a GPU: every kernel on every tiny shape, and kernels that are wrong."""
+
+import inspect
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from fastconv import kernels
+from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
+from fastconv.testing import find_shapes
+
+CONV2D = find_shapes("conv2d_lab", kernels.Conv2DProblem)
+POOL2D = find_shapes("pool2d_lab", kernels.Pool2DProblem)
+
+
+def why_no_toolkit():
+    """Why CUDA kernels cannot be compiled here, or None."""
+    try:
+        toolkit_version()
+        _find("nvdisasm")
+    except ToolkitError as error:
+        return str(error)
+    return None
+
+
+NEEDS_TOOLKIT = pytest.mark.skipif(why_no_toolkit() is not None, reason=str(why_no_toolkit()))
+
+
+def shapes(op):
+    """The tiny shapes of an op, by name."""
+    return POOL2D if "pool2d" in op else CONV2D
+
+
+def cuda_kernels():
+    """Every registered kernel for a GPU."""
+    return [kernel for op in kernels.ops() for kernel in kernels.variants(op, "gpu")]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault: `old`, which a kernel's source holds once, becomes `new`; one of `checks` of check_kernel must fail."""
+
+    op: str
+    kernel: str
+    old: str
+    new: str
+    checks: tuple[str, ...] = ("integers",)
+
+    def write(self, folder, index):
+        """A file with the faulty kernel, which `registry.load` reads."""
+        source = inspect.getsource(sys.modules[kernels.get(self.op, self.kernel).run.__module__])
+        assert source.count(self.old) == 1, f"{self.op} {self.kernel} should hold {self.old!r} once"
+        path = folder / f"cuda_planted{index}.py"
+        text = source.replace(self.old, self.new).replace("@kernel(", f'@kernel(op="{self.op}", ')
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+PLANTED = [
+    Planted("conv2d", "cuda_naive", "0 <= h < g.H", "0 <= h <= g.H"),
+    Planted("conv2d", "cuda_naive", "thread % pixels, thread // pixels", "thread // pixels, thread % pixels"),
+    Planted("conv2d", "cuda_naive", "p * g.stride_h", "p * g.stride_w"),
+    Planted(
+        "conv2d",
+        "cuda_naive",
+        "if relu and total < float32(0)",
+        "if relu and not total > float32(0)",
+        ("relu", "special values"),
+    ),
+    Planted("conv2d", "cuda_coalesced", "k // uint32(g.group_K)", "k // uint32(g.group_C)"),
+    Planted("conv2d", "cuda_coalesced", "if has_bias:", "if True:", ("optional",)),
+    Planted("conv2d", "cuda_shared", "c < g.group_C:", "True:"),
+    Planted("conv2d", "cuda_shared", "        cuda.syncthreads()\n        if", "        if"),
+    Planted("conv2d", "cuda_shared", "(p.R - 1) * p.dilation_h + 1", "p.R"),
+    Planted(
+        "conv2d", "cuda_shared", "p < g.P and q < g.Q and k_in_group", "p < g.P and k_in_group", ("integers", "bounds")
+    ),
+    Planted("conv2d_backward_data", "cuda_naive", "c - group * g.group_C", "c"),
+    Planted("conv2d_backward_data", "cuda_naive", "h + g.pad_top - r", "h - g.pad_top - r"),
+    Planted("conv2d_backward_filter", "cuda_naive", "range(int32(g.N * g.P * g.Q))", "range(int32(g.P * g.Q))"),
+    Planted(
+        "conv2d_backward_filter", "cuda_naive", "thread >= uint32(g.R", "thread > uint32(g.R", ("integers", "bounds")
+    ),
+    Planted("max_pool2d", "cuda_naive", "or value != value", "", ("special values",)),
+    Planted("max_pool2d", "cuda_naive", "LOWEST = np.float32(-np.inf)", "LOWEST = np.float32(0)"),
+    Planted("max_pool2d_backward", "cuda_naive", "value > best", "value >= best"),
+    Planted("average_pool2d", "cuda_naive", "total / count", "total / float32(g.R * g.S)"),
+    Planted("average_pool2d_backward", "cuda_naive", "0 <= int32(start", "-1 <= int32(start"),
+]

@@ -1,0 +1,337 @@
+"""CUDA kernels as data: what a launch holds, where it goes, and what is said where it cannot go anywhere."""
+
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+
+from fastconv import kernels
+from fastconv.kernels import cuda as module
+from fastconv.kernels.conv2d import cuda_coalesced, cuda_shared
+from fastconv.kernels.cuda import FLOATS, CudaKernel, Launch, cuda_jit, int32
+from fastconv.kernels.cuda_geometry import Conv2DGeometry, Pool2DGeometry, unsupported
+from fastconv.testing import check_kernel
+from fastconv.testing.kernel_cases import OPS, empty_arrays
+
+CONV = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=6 K=10 R=3 S=2 groups=2 stride=2,1 padding=1,0,2,1")
+NO_NUMBA_CUDA = pytest.mark.skipif(
+    getattr(module.cuda, "implementation", "") != "NVIDIA", reason=module._NO_NUMBA_CUDA.format("lab")
+)
+
+
+def a_kernel(x, n):
+    x[0] = n
+
+
+@pytest.fixture
+def kernel():
+    return cuda_jit(FLOATS, int32, launch_bounds=32)(a_kernel)
+
+
+# A launch is data.
+
+
+def test_arrays_are_flat_views():
+    array = np.zeros((2, 3, 4), "float32")
+    launch = Launch(None, (1,), (32,), (array, 7, Pool2DGeometry(*range(14))))
+    flat, number, numbers = launch.args
+    assert flat.shape == (24,) and np.shares_memory(flat, array)
+    assert number == 7 and numbers.pad_left == 13
+
+
+def test_an_array_without_a_flat_view_is_refused():
+    with pytest.raises(ValueError, match=r"C-contiguous; received shape \(3, 2\)"):
+        Launch(None, (1,), (32,), (np.zeros((2, 3), "float32").T,))
+
+
+def test_a_kernel_describes_its_launch():
+    x, w, bias, y = empty_arrays("conv2d", CONV)
+    (launch,) = cuda_shared.cuda_shared(CONV, x, w, bias, y, None, relu=True)
+    assert (CONV.P, CONV.Q) == (4, 13)
+    assert launch.grid == (4 * 1, 2 * 1, 2)  # tiles of 4 x 4 pixels; blocks of 32 filters in 2 groups; images
+    assert launch.block == (32, 16)
+    assert launch.shared_bytes == 4 * 9 * 5 * 3  # 3 * 2 + 3 rows, 3 * 1 + 2 columns, 3 channels of a group
+    assert launch.args[-2:] == (1, 1)
+    (launch,) = cuda_coalesced.cuda_coalesced(CONV, x, w, None, y, None)
+    assert (launch.grid, launch.block, launch.shared_bytes) == (((2 * 4 * 13 * 10 + 255) // 256,), (256,), 0)
+    assert launch.args[-2:] == (0, 0) and np.shares_memory(launch.args[2], y)
+
+
+def test_geometry_is_the_problems():
+    geometry = Conv2DGeometry.of(CONV)
+    assert (geometry.C, geometry.group_C, geometry.K, geometry.group_K) == (6, 3, 10, 5)
+    for name in Conv2DGeometry._fields[:-2]:
+        assert getattr(geometry, name) == getattr(CONV, name)
+
+
+@pytest.mark.parametrize(
+    "shape, reason",
+    [
+        ("N=1 H=4 W=4 C=1 K=1 R=1 S=1 dtype=float64", "float32"),
+        ("N=1024 H=1024 W=1024 C=2 K=1 R=1 S=1", "2147483648 elements"),
+        ("N=2 H=1024 W=1024 C=1 K=1024 R=1 S=1", "2147483648 elements"),
+        ("N=1 H=4 W=4 C=1 K=1 R=1 S=1", None),
+    ],
+)
+def test_what_kernels_do_not_reach(shape, reason):
+    found = unsupported(kernels.Conv2DProblem.parse(shape))
+    assert (found is None) if reason is None else (reason in found)
+
+
+@pytest.mark.parametrize(
+    "shape, reason",
+    [
+        ("N=1 H=300 W=300 C=1 K=1 R=200 S=200", "203 x 203 pixels"),
+        ("N=65536 H=1 W=1 C=1 K=1 R=1 S=1", "more images or filters"),
+        ("N=1 H=1 W=1 C=65536 K=65536 R=1 S=1 groups=65536", "more images or filters"),
+        ("N=1 H=64 W=64 C=4096 K=9 R=7 S=7", None),
+    ],
+)
+def test_what_shared_memory_and_the_grid_do_not_hold(shape, reason):
+    problem = kernels.Conv2DProblem.parse(shape)
+    found = cuda_shared.unsupported(problem)
+    assert (found is None) if reason is None else (reason in found)
+    tiling = cuda_shared.Tiling.of(problem)
+    assert reason or tiling.rows * tiling.columns * tiling.channels * 4 <= 48 * 1024 and tiling.channels >= 1
+
+
+# Where it goes.
+
+
+def test_a_launcher_stands_for_the_gpu():
+    launched = []
+    conv2d = kernels.get("conv2d", "cuda_naive")
+    arrays = empty_arrays("conv2d", CONV)
+    assert not module.simulated()
+    with module.launched_by(launched.append):
+        assert module.simulated() and module.unavailable() is None
+        conv2d(CONV, *arrays, workspace=None)
+    assert [launch.kernel.name for launch in launched] == ["_conv2d"]
+    assert np.shares_memory(launched[0].args[0], arrays[0])
+
+
+def test_nothing_is_launched_for_no_images():
+    launched = []
+    problem = kernels.Conv2DProblem.parse("N=0 H=4 W=5 C=2 K=3 R=3 S=2")
+    with module.launched_by(launched.append):
+        for name in ("cuda_naive", "cuda_shared"):
+            kernels.get("conv2d", name)(problem, *empty_arrays("conv2d", problem), workspace=None)
+    assert launched == []
+
+
+class FakeDispatcher:
+    """What numba.cuda makes of a kernel: notes how it is configured and called."""
+
+    def __init__(self, signature, options):
+        self.signature, self.options, self.calls = signature, options, []
+
+    def __getitem__(self, configuration):
+        return lambda *args: self.calls.append((configuration, args))
+
+
+class FakeArray:
+    """An array on a GPU, as CuPy has them."""
+
+    flags = types.SimpleNamespace(c_contiguous=True)
+    __cuda_array_interface__: dict = {}
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def reshape(self, shape):
+        return FakeArray((int(np.prod(self.shape)),))
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    """Stand-ins for numba.cuda and CuPy, whose current stream is 77."""
+    made = []
+
+    def jit(signature, **options):
+        def decorate(function):
+            made.append(FakeDispatcher(signature, options))
+            return made[-1]
+
+        return decorate
+
+    cupy = types.ModuleType("cupy")
+    cupy.asarray = lambda array: array
+    cupy.cuda = types.SimpleNamespace(
+        is_available=lambda: True, get_current_stream=lambda: types.SimpleNamespace(ptr=77)
+    )
+    numba_cuda = types.SimpleNamespace(
+        implementation="NVIDIA", is_available=lambda: True, jit=jit, external_stream=lambda ptr: ("stream", ptr)
+    )
+    errors = types.ModuleType("numba.cuda.core.errors")
+    errors.NumbaPerformanceWarning = UserWarning
+    monkeypatch.setitem(sys.modules, "numba.cuda.core.errors", errors)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(module, "cuda", numba_cuda)
+    module._no_gpu.cache_clear()
+    yield made
+    module._no_gpu.cache_clear()
+
+
+class CudaStream:
+    """A stream of another library's."""
+
+    def __cuda_stream__(self):
+        return 0, 5
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (None, ("stream", 77)),
+        (types.SimpleNamespace(ptr=3), ("stream", 3)),
+        (types.SimpleNamespace(handle=4), ("stream", 4)),
+        (CudaStream(), ("stream", 5)),
+        (6, ("stream", 6)),
+        (0, 0),
+    ],
+)
+def test_the_callers_stream_is_taken(fake_gpu, kernel, given, expected):
+    Launch(kernel, (3,), (32,), (FakeArray((2, 5)), 7), shared_bytes=64)(given)
+    (dispatcher,) = fake_gpu
+    ((configuration, args),) = dispatcher.calls
+    assert configuration == ((3,), (32,), expected, 64)
+    assert (args[0].shape, args[1]) == ((10,), 7)
+    assert dispatcher.signature.args == (FLOATS, int32) and dispatcher.options == {"launch_bounds": 32}
+
+
+def test_a_registered_kernel_hands_the_stream_on(fake_gpu, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Launch, "__call__", lambda self, stream=None: seen.append(stream))
+    kernels.get("conv2d", "cuda_naive")(CONV, *empty_arrays("conv2d", CONV), workspace=None, stream="mine")
+    assert seen == ["mine"]
+
+
+def test_arrays_of_the_host_are_not_copied_in_silence(fake_gpu, kernel):
+    with pytest.raises(TypeError, match="a_kernel takes arrays in the GPU's memory.*cupy.asarray"):
+        Launch(kernel, (1,), (32,), (np.zeros(4, "float32"), 7))()
+
+
+def test_other_arrays_come_in_without_a_copy(fake_gpu):
+    class Interface:
+        __cuda_array_interface__: dict = {}
+
+    class DLPack:
+        def __dlpack__(self, **options):
+            raise AssertionError("CuPy asks for it")
+
+    views = {}
+    sys.modules["cupy"].asarray = lambda array: views.setdefault("asarray", FakeArray((2, 3)))
+    sys.modules["cupy"].from_dlpack = lambda array: views.setdefault("from_dlpack", FakeArray((4, 5)))
+    launch = Launch(None, (1,), (32,), (Interface(), DLPack()))
+    assert list(views) == ["asarray", "from_dlpack"]
+    assert [array.shape for array in launch.args] == [(6,), (20,)]
+
+
+@NO_NUMBA_CUDA
+def test_a_small_grid_is_no_warning():
+    kernel = CudaKernel(a_kernel, (FLOATS, int32), 32)
+    kernel.__dict__["dispatcher"] = module.cuda.jit(a_kernel)  # not compiled: that needs a GPU
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kernel.configured((1,), (32,), 0, 0).griddim == (1, 1, 1)
+
+
+# Where it cannot go anywhere.
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    module._no_gpu.cache_clear()
+    yield monkeypatch
+    module._no_gpu.cache_clear()
+
+
+def launching():
+    kernels.get("conv2d", "cuda_naive")(CONV, *empty_arrays("conv2d", CONV), workspace=None)
+
+
+@NO_NUMBA_CUDA
+def test_without_cupy_the_extra_is_named(no_gpu):
+    no_gpu.setitem(sys.modules, "cupy", None)
+    with pytest.raises(RuntimeError, match=r"_conv2d cannot be launched: CuPy.*pip install 'fastconv\[cuda13\]'\.$"):
+        launching()
+
+
+def test_without_a_driver_that_is_said(no_gpu, fake_gpu):
+    sys.modules["cupy"].cuda.is_available = lambda: False
+    with pytest.raises(RuntimeError, match="no GPU, or no driver for one, was found"):
+        launching()
+
+
+@pytest.mark.parametrize("cuda", [None, types.SimpleNamespace(implementation="Built-in")])
+def test_without_numba_cuda_kernels_are_still_read_and_the_extra_is_named(no_gpu, cuda):
+    no_gpu.setattr(module, "cuda", cuda)
+    with pytest.raises(RuntimeError, match=r"numba-cuda is not installed: pip install 'fastconv\[cuda13\]'"):
+        launching()
+    with pytest.raises(ImportError, match=r"numba-cuda is not installed: pip install 'fastconv\[lab\]'"):
+        cuda_coalesced._conv2d.ptx((9, 0))
+    assert module.device_function(a_kernel) is a_kernel if cuda is None else True
+
+
+@NO_NUMBA_CUDA
+def test_ptx_needs_no_gpu(kernel):
+    text = kernel.ptx((8, 0))
+    assert ".target sm_80" in text and ".entry a_kernel(" in text and ".maxntid 32" in text
+    assert ".loc" not in text and ".loc" in kernel.ptx((8, 0), lineinfo=True)
+
+
+# A kernel is checked on the GPU's copies of guarded arrays; here CuPy's arrays are NumPy's.
+
+
+@pytest.fixture
+def numpy_as_cupy(monkeypatch):
+    cupy = types.ModuleType("cupy")
+    cupy.asarray, cupy.asnumpy = np.array, np.array
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+
+def on_a_gpu(fault):
+    """A kernel for a GPU that does what the reference does, and then `fault(y)`."""
+    reference = kernels.get("conv2d", "reference")
+
+    def run(problem, x, w, bias, y, workspace, relu=False):
+        reference.run(problem, x, w, bias, y, workspace, relu=relu)
+        fault(y)
+
+    return kernels.Kernel("conv2d", "cuda_mine", "gpu", run, "nothing", lambda p: None, lambda p: 64, fuses=("relu",))
+
+
+def test_check_kernel_takes_the_arrays_to_the_gpu_and_back(numpy_as_cupy):
+    check_kernel(on_a_gpu(lambda y: None), CONV)
+
+
+@pytest.mark.parametrize("place, check", [(-1, "integers"), (None, "bounds")])
+def test_check_kernel_sees_faults_there(numpy_as_cupy, place, check):
+    def fault(y):
+        if place is None:
+            np.lib.stride_tricks.as_strided(y.reshape(-1), (y.size + 1,), (4,))[-1] = 7
+        else:
+            y.reshape(-1)[place] += 1
+
+    with pytest.raises(AssertionError) as failed:
+        check_kernel(on_a_gpu(fault), CONV)
+    assert failed.value.check == check
+
+
+def test_only_some_checks():
+    def fault(y):
+        y[np.isnan(y)] = 0
+
+    kernel = on_a_gpu(fault)
+    with module.launched_by(lambda launch: None):
+        check_kernel(kernel, CONV, only=("integers", "optional"))
+        with pytest.raises(AssertionError, match="special values"):
+            check_kernel(kernel, CONV, only=("special values",))
+
+
+def test_every_array_of_every_op_has_a_place():
+    for op in kernels.ops():
+        problem = kernels.Pool2DProblem.parse("N=1 H=4 W=5 C=2 R=2 S=1") if "pool2d" in op else CONV
+        assert len(empty_arrays(op, problem)) == len(OPS[op].inputs) + len(OPS[op].outputs)

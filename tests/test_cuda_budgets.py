@@ -1,0 +1,68 @@
+"""What every CUDA kernel may take on every architecture: no spills, no float64, and no more than was measured.
+
+A ceiling is what the architecture that needs most takes with toolkit 13.0; instructions are rounded up to the next 50.
+A kernel that needs more fails and says by how much; where that is meant, its line here is raised.
+"""
+
+import pytest
+from cuda_cases import NEEDS_TOOLKIT, cuda_kernels, shapes
+
+from fastconv.inspecting.architectures import ARCHITECTURES
+from fastconv.inspecting.report import inspect_kernel
+
+CEILINGS = {  # op, kernel, function: registers, instructions
+    ("average_pool2d", "cuda_naive", "_average_pool2d"): (38, 550),
+    ("average_pool2d_backward", "cuda_naive", "_average_pool2d_backward"): (34, 1300),
+    ("conv2d", "cuda_coalesced", "_conv2d"): (40, 500),
+    ("conv2d", "cuda_naive", "_conv2d"): (40, 450),
+    ("conv2d", "cuda_shared", "_conv2d"): (48, 850),
+    ("conv2d_backward_data", "cuda_naive", "_backward_data"): (42, 800),
+    ("conv2d_backward_filter", "cuda_naive", "_backward_filter"): (41, 400),
+    ("conv2d_backward_filter", "cuda_naive", "_backward_bias"): (40, 400),
+    ("max_pool2d", "cuda_naive", "_max_pool2d"): (30, 350),
+    ("max_pool2d_backward", "cuda_naive", "_max_pool2d_backward"): (53, 800),
+}
+
+
+def over_budget(found, ceilings):
+    """What a kernel takes too much of, in words."""
+    taken, (registers, instructions) = found.compiled.resources, ceilings
+    for name, value, most in (
+        ("registers", taken.registers, registers),
+        ("instructions", found.instruction_count, instructions),
+        ("bytes spilled", taken.spill_bytes, 0),
+        ("bytes of stack", taken.stack_bytes, 0),
+        ("f64 instructions", found.mix.get("f64", 0), 0),
+        ("accesses to local memory", found.mix.get("local", 0), 0),
+    ):
+        if value > most:
+            yield f"{value} {name}, {value - most} more than the {most} allowed"
+
+
+@NEEDS_TOOLKIT
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", cuda_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
+def test_budget(kernel, arch):
+    for found in inspect_kernel(kernel, shapes(kernel.op)["plain"], [ARCHITECTURES[arch]]):
+        key = kernel.op, kernel.name, found.function
+        assert key in CEILINGS, f"{key} has no ceilings: its line goes into CEILINGS"
+        too_much = list(over_budget(found, CEILINGS[key]))
+        assert not too_much, f"{' '.join(key)} on {arch}: {'; '.join(too_much)}"
+
+
+@NEEDS_TOOLKIT
+def test_every_ceiling_has_a_kernel():
+    names = {(kernel.op, kernel.name) for kernel in cuda_kernels()}
+    assert {key[:2] for key in CEILINGS} == names
+
+
+@NEEDS_TOOLKIT
+def test_a_regression_says_by_how_much():
+    kernel = next(kernel for kernel in cuda_kernels() if kernel.name == "cuda_shared")
+    (found,) = inspect_kernel(kernel, shapes(kernel.op)["plain"], [ARCHITECTURES["sm_90"]])
+    registers, instructions = found.compiled.resources.registers, found.instruction_count
+    assert list(over_budget(found, (registers, instructions))) == []
+    assert list(over_budget(found, (registers - 1, instructions - 3))) == [
+        f"{registers} registers, 1 more than the {registers - 1} allowed",
+        f"{instructions} instructions, 3 more than the {instructions - 3} allowed",
+    ]
