@@ -95,7 +95,7 @@ def kernel(
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
         *_, folder, name = run.__module__.rpartition(".")[0].split(".") + [run.__module__.rpartition(".")[2]]
         this_op = op or folder
-        device = _DEVICES[backend_of(name)]
+        device = device_of(name)
         known = _kernels.get((this_op, name))
         if known is not None and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
@@ -117,6 +117,15 @@ def backend_of(name: str) -> str:
     if backend not in _DEVICES:
         raise ValueError(f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
     return backend
+
+
+def device_of(name: str) -> str:
+    """The device, "cpu" or "gpu", that a kernel's name says.
+
+    Raises:
+        ValueError: it begins with no backend.
+    """
+    return _DEVICES[backend_of(name)]
 
 
 def ops() -> list[str]:
