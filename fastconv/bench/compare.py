@@ -191,8 +191,10 @@ class _Group:
         """Note which kernels ran on the device; after everything is timed, since a profiler disturbs."""
         for label, entry in self.right.items():
             if entry.device_kernels is not None:
-                with contextlib.suppress(RuntimeError):  # it is not there, or another profiler is at work
+                try:
                     self.rows[label].fill_kernels(entry.device_kernels())
+                except Exception as error:  # a profiler may raise anything, and the times are there
+                    self.rows[label].message = f"not profiled: {_first_line(error)}"
 
     def _difference(self, entry: Contestant) -> str | None:
         outputs = entry.outputs()

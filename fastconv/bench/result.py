@@ -28,7 +28,8 @@ class Row:
         `message` says why, and the numbers are None.
     flops, bytes: of the problem, not of the algorithm: Winograd may pass 100 percent of the limit.
     limit_ms: the least time that the machine's measured limits allow; `bound` says which of them.
-    ratio: the best peer's median over this one's, above 1 where this one is faster; None without peers of its precision.
+    ratio: the best peer's median over this one's, above 1 where this one is faster; None without peers, and only
+        peers of its precision count.
     percent_of_limits_meanwhile: what multiply-adds and copies reached while the problem was timed; below 94 something
         else ran, too.
     rank: 1 for the fastest of a problem and number of threads.
@@ -128,7 +129,7 @@ def provenance(command: str) -> dict[str, Any]:
     return {
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine.describe(),
         "versions": machine.versions(),
     }
@@ -160,7 +161,7 @@ def best_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (order[row.op, row.shape, row.threads], row.rank or len(rows) + 1))
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this file lies in, "+" behind it where files differ; None outside of one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

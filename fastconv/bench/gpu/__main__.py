@@ -1,4 +1,4 @@
-"""python -m fastconv.bench.gpu: the parts in their order, each within its time. From a checkout: python bench/gpu.py."""
+"""The parts in their order, each within its time. In a checkout bench/gpu.py runs this."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EPILOG = """parts:
   facts      device, driver, versions, clocks
   tests      pytest -m gpu: every GPU kernel on the edge shapes, against the NumPy reference in float64
   sanitizer  compute-sanitizer memcheck, racecheck, initcheck and synccheck on tiny shapes
-  timings    every GPU kernel beside cuDNN (PyTorch: FP32, TF32, BF16; NHWC and NCHW), on ResNet-50's layers and poolings
+  timings    every GPU kernel beside cuDNN (PyTorch: FP32, TF32, BF16; NHWC and NCHW): ResNet-50's layers, poolings
 
 The folder holds gpu.json, gpu.md and a log for each part, and is up to date after every step.
 python bench/tables.py --take FOLDER/gpu.json takes the times into bench/results and the READMEs.

@@ -8,6 +8,7 @@ every program of `fastconv.bench.gpu` calls `take_the_gpus_place` first, and pyt
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -47,9 +48,8 @@ def pytest_configure(config: Any) -> None:
 
 
 def _simulate(launch: cuda.Launch) -> None:
-    simulate(
-        launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-    ).raise_if_wrong()
+    run = functools.partial(simulate, launch.kernel.py_func, launch.grid, launch.block, trace_block=None)
+    run(*launch.args, shared_bytes=launch.shared_bytes).raise_if_wrong()
 
 
 class _Event:

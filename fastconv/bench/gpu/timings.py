@@ -45,8 +45,9 @@ def run(session: Session, op: str, limit_s: float) -> None:
         file = Path(folder) / "timings.json"
 
         def on_line(line: str) -> None:
-            session.say(f"  {line}")
-            _take(session, op, file)
+            if line.startswith(f"{op} "):  # a shape is done; whatever else there is to say is in the log
+                session.say(f"  {line}")
+                _take(session, op, file)
 
         command = module("fastconv.bench.gpu.timings", op, f"{limit_s:.0f}", str(file))
         # The limits that a dry run makes up are not kept in the user's cache.

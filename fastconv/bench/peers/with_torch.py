@@ -66,15 +66,12 @@ def _in_precision(entry: Contestant, precision: str, device: str) -> Contestant:
 
 def _device_kernels(call: Callable[[], object]) -> dict[str, float]:
     """Seconds that the device spent in each kernel of a call."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    device = DEVICES["gpu"]
+    with torch.profiler.profile(activities=[getattr(torch.profiler.ProfilerActivity, device.upper())]) as profile:
         call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-    return {
-        event.key: 1e-6 * event.self_device_time_total
-        for event in profile.key_averages()
-        if event.device_type == torch.autograd.DeviceType.CUDA
-    }
+        getattr(torch, device).synchronize()
+    events = [event for event in profile.key_averages() if event.device_type.name == device.upper()]
+    return {event.key: 1e-6 * event.self_device_time_total for event in events}
 
 
 def _images(array: torch.Tensor, layout: str) -> torch.Tensor:
