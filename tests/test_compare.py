@@ -253,6 +253,42 @@ def test_a_peer_computes_what_the_reference_does(peer):
     assert ["conv2d", "depthwise"] in [row[:2] for row in rows if row[3] == "timed"]
 
 
+_ON_A_GPU = """
+import numpy as np, torch
+from fastconv.bench.peers import with_torch
+from fastconv.kernels import Conv2DProblem, Pool2DProblem
+from fastconv.testing.kernel_cases import float_case
+with_torch.DEVICES["gpu"] = "cpu"
+problem = Conv2DProblem.parse("N=2 H=8 W=9 C=6 K=8 R=3 S=3 groups=2 stride=2 padding=1,1,1,1")
+for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_filter"):
+    case = float_case(op, problem)
+    for entry in with_torch.contestants(op, problem, case.inputs, "gpu"):
+        entry.call()
+        errors = [np.abs(entry.outputs()[name] - case.expected[name]).max() for name in case.expected]
+        print(op, entry.label, torch.backends.cudnn.allow_tf32, max(errors) < 1e-4, max(errors) < 0.3, sep=",")
+        assert entry.device_kernels()
+pool = Pool2DProblem.parse("N=2 H=8 W=9 C=5 R=3 S=3 stride=2 padding=1,1,1,1")
+case = float_case("max_pool2d", pool)
+print(*[entry.label for entry in with_torch.contestants("max_pool2d", pool, case.inputs, "gpu")], sep=",")
+"""
+
+
+def test_on_a_gpu_torch_comes_in_three_precisions():
+    if "torch" not in peers.installed():
+        pytest.skip("torch is not installed: pip install torch")
+    run = subprocess.run([sys.executable, "-c", _ON_A_GPU], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    *convs, pools = (line for line in run.stdout.splitlines() if "," in line)
+    expected = [
+        f"{op},torch {layout}{precision},{precision == ' tf32'},{precision != ' bfloat16'},True"
+        for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_filter")
+        for precision in ("", " tf32", " bfloat16")
+        for layout in ("NHWC", "NCHW")
+    ]
+    assert convs == expected
+    assert pools == "torch NHWC,torch NCHW"
+
+
 # The command.
 
 

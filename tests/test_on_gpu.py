@@ -1,4 +1,4 @@
-"""What only a real GPU shows: streams, and arrays of other libraries. test_kernels.py has the kernels' results there."""
+"""What only a real GPU shows: streams, and arrays of other libraries. Results there are for test_kernels.py."""
 
 import numpy as np
 import pytest

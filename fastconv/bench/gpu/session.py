@@ -134,6 +134,8 @@ class Session:
             finally:
                 timer.cancel()
                 _kill(child)
+                if child.stdout is not None:
+                    child.stdout.close()
             seconds = time.monotonic() - began
             kept.write(f"{'stopped' if timer.rang else f'exit code {code}'} after {seconds:.1f} s\n\n")
         return Ended(None if timer.rang else code, lines, seconds)

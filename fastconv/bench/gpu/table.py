@@ -8,7 +8,7 @@ from typing import Any
 from fastconv.bench.table import number
 
 Record = dict[str, Any]
-_DRY = "DRY RUN: there was no GPU. Kernels were simulated, and every time below is made up."
+_DRY = "DRY RUN: there was no GPU. Kernels were simulated, and every time here is made up."
 
 
 def render(record: Record) -> str:
