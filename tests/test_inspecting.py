@@ -68,7 +68,7 @@ def test_a_listing_is_read():
         ("FFMA", "FFMA FFMA.FTZ FFMA2"),
         ("FADD", "FADD FADD.FTZ"),
         ("FMUL", "FMUL"),
-        ("move", "MOV UMOV IMAD.MOV.U32 HFMA2.MMA S2R S2UR LDC ULDC ULDC.64 LDCU CS2R"),
+        ("move", "MOV UMOV IMAD.MOV.U32 S2R S2UR LDC ULDC ULDC.64 LDCU CS2R"),
         ("IMAD", "IMAD IMAD.WIDE.U32 IMAD.IADD UIMAD IMAD.HI.U32"),
         ("integer", "IADD3 IADD3.X VIADD UIADD3.X LEA.HI.X LOP3.LUT ISETP.GE.AND SHF.R.S32.HI SEL PLOP3.LUT USEL"),
         ("compare", "FSETP.GT.AND FSEL FMNMX FCHK"),
@@ -91,6 +91,12 @@ def test_a_listing_is_read():
 def test_groups(group, opcodes):
     for opcode in opcodes.split():
         assert sass.Instruction(0, opcode, opcode, None, None).group == group, opcode
+
+
+def test_a_product_with_zero_is_a_move():
+    for text, group in (("@P0 HFMA2 R5, -RZ, RZ, 0, 0", "move"), ("HFMA2.MMA R5, R4, R3, R2", "other")):
+        opcode = text.removeprefix("@P0 ").split()[0]
+        assert sass.Instruction(0, text, opcode, None, None).group == group
 
 
 def test_what_the_assembler_says_is_read():
@@ -203,17 +209,23 @@ def test_the_table(capsys, monkeypatch):
     shown = command(capsys, "cuda_shared", "--arch", "sm_80,sm_90", "--shape", PROBLEM).out
     assert "conv2d cuda_shared on N=2 H=9" in shown
     assert "_conv2d: 6 x 1 x 2 blocks of 32 x 16 threads, 360 bytes of dynamic shared memory" in shown
-    for word in ("registers", "spilled bytes", "occupancy", "limited by", "FFMA", "LDG", "LDS", "STS", "barrier"):
-        assert word in shown
-    row = next(line for line in shown.splitlines() if "sm_90" in line)
-    assert [int(text) for text in re.findall(r" (\d+) ", row)][1:4] == [0, 360, 512]
+    rows = {
+        words[0].strip(): words[1:] for line in shown.splitlines() if len(words := re.split("[│┃]", line)[1:-1]) > 1
+    }
+    numbers = {name: [int(cell) for cell in cells] for name, cells in rows.items() if cells[0].strip().isdecimal()}
+    assert [cell.strip() for cell in rows[""]] in (["sm_80", "sm_90"], ["registers", "registers"])
+    assert (numbers["spilled bytes"], numbers["shared bytes"]) == ([0, 0], [360, 360])
+    assert numbers["threads / block"] == [512, 512] and min(numbers["registers"]) >= 16
+    groups = ("FFMA", "move", "IMAD", "integer", "compare", "convert", "LDG", "STG", "LDS", "STS", "barrier", "branch")
+    assert [sum(numbers[group][i] for group in groups) for i in (0, 1)] == numbers["instructions"]
+    assert [cell.strip() for cell in rows["limited by"]] == ["warps", "warps"]
 
 
 @NEEDS_TOOLKIT
 def test_two_kernels_side_by_side(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = command(capsys, "cuda_naive", "--op", "conv2d", "--compare", "cuda_shared", "--shape", PROBLEM).out
-    threads = next(line for line in shown.splitlines() if "threads of a block" in line)
+    threads = next(line for line in shown.splitlines() if "threads / block" in line)
     assert re.findall(r"[+\d]+", threads) == ["256", "512", "+256"]
     assert re.search(r"LDS\W+0\W+[1-9]\d*\W+\+\d+", shown)
 

@@ -12,14 +12,15 @@ _LABEL = re.compile(r"(?P<label>\.L\w*):")
 _INSTRUCTION = re.compile(
     r"/\*(?P<address>[0-9a-f]{4,})\*/\s+\{?\s*(?P<text>(?P<predicate>@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)[^;]*);"
 )
-# The groups of the mix, in the order of the tables; an instruction belongs to the first that knows its opcode.
+# The groups of the mix, in the order of the tables; an instruction belongs to the first whose pattern it begins with.
+# Multiplying by zero is how ptxas writes a constant into a register by a unit that is free: a move.
 _GROUPS = {
     "f64": r"D(ADD|MUL|FMA|SETP|MNMX|MMA)\b|.*\.F64|MUFU\.\w*64",
     "tensor": r"[HIQBO]G?MMA\b|HGMMA|UTC\w*MMA",
     "FFMA": r"FFMA",
     "FADD": r"FADD",
     "FMUL": r"FMUL",
-    "move": r"U?MOV\b|IMAD\.(MOV|U32)|HFMA2\.MMA|CS2R|S2U?R|R2UR|U?LDC\b|LDCU",
+    "move": r"U?MOV\b|IMAD\.(MOV|U32)|HFMA2\S* \w+, -RZ, RZ|CS2R|S2U?R|R2UR|U?LDC\b|LDCU",
     "IMAD": r"U?IMAD",
     "integer": r"U?(V?I(ADD|MNMX|SETP|ABS)\w*|LEA|SH[FLR]|P?LOP3|SEL|P2R|R2P|POPC|FLO|PRMT|BMSK|SGXT)\b",
     "compare": r"F(SETP|SEL|SET|MNMX\d?|CHK)\b",
@@ -63,7 +64,8 @@ class Instruction:
     @property
     def group(self) -> str:
         """What it does, of GROUPS."""
-        return next((group for group, known in _KNOWN.items() if known.match(self.opcode)), "other")
+        code = self.text[self.text.index(self.opcode) :]
+        return next((group for group, known in _KNOWN.items() if known.match(code)), "other")
 
 
 def parse(disassembly: str) -> tuple[Instruction, ...]:

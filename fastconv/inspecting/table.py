@@ -1,4 +1,4 @@
-"""What was found, as tables for a terminal."""
+"""What was found, as tables for a terminal: a row for each metric, a column for each architecture or kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRICS: tuple[Metric, ...] = (
     ("registers", lambda i: i.compiled.resources.registers),
     ("spilled bytes", lambda i: i.compiled.resources.spill_bytes),
     ("shared bytes", lambda i: i.shared_bytes),
-    ("threads of a block", lambda i: math.prod(i.launch.block)),
+    ("threads / block", lambda i: math.prod(i.launch.block)),
     ("blocks / SM", lambda i: i.occupancy.blocks),
     ("warps / SM", lambda i: i.occupancy.warps),
     ("occupancy, %", lambda i: round(100 * i.occupancy.share)),
@@ -24,49 +24,21 @@ METRICS: tuple[Metric, ...] = (
 
 
 def show(found: Sequence[Inspected], console: Any) -> None:
-    """Print what each launch takes on each architecture, and its mix of instructions."""
-    from rich.table import Table
-
-    several = len({inspected.function for inspected in found}) > 1
-    keys = ["function", "arch"] if several else ["arch"]
-    taken = Table(*keys)
-    mixes = Table(*keys, title="Instructions, each counted once", title_justify="left")
-    for name, _ in METRICS:
-        taken.add_column(name, justify="right")
-    taken.add_column("limited by", overflow="fold")
-    groups = used_groups(found)
-    for group in groups:
-        mixes.add_column(group, justify="right")
-    for inspected in found:
-        key = [inspected.function, inspected.compiled.architecture.name][-len(keys) :]
-        values = [f"{value(inspected)}" for _, value in METRICS]
-        taken.add_row(*key, *values, ", ".join(inspected.occupancy.limited_by))
-        mixes.add_row(*key, *(str(inspected.mix.get(group, "")) for group in groups))
-    console.print(taken)
-    console.print(mixes)
+    """Print one kernel: a table for each of its launches, a column for each architecture."""
+    for function in dict.fromkeys(inspected.function for inspected in found):
+        of_function = [inspected for inspected in found if inspected.function == function]
+        console.print(_table(function, [(i.compiled.architecture.name, i) for i in of_function]))
 
 
 def show_side_by_side(first: Sequence[Inspected], second: Sequence[Inspected], console: Any) -> None:
-    """Print two kernels beside each other, a table for each of their launches and each architecture."""
-    from rich.table import Table
-
+    """Print two kernels: a table for each architecture and pair of launches, with the change from one to the other."""
     for one, other in zip_longest(_by_architecture(first), _by_architecture(second)):
-        either = one or other
-        groups = used_groups([inspected for inspected in (one, other) if inspected])
-        title = f"{either.compiled.architecture.name} ({either.compiled.architecture.gpus})"
-        table = Table("", title=title, title_justify="left")
-        for inspected, kernel in ((one, first[0].kernel), (other, second[0].kernel)):
-            table.add_column(f"{kernel}\n{inspected.function if inspected else ''}", justify="right")
-        table.add_column("change", justify="right")
-        rows = [*METRICS, *(_count(group) for group in groups)]
-        for index, (name, value) in enumerate(rows):
-            cells = [str(value(inspected)) if inspected else "" for inspected in (one, other)]
-            change = value(other) - value(one) if one and other else 0
-            table.add_row(name, *cells, f"{change:+d}" if change else "")
-            if index == len(METRICS) - 1:
-                limits = [", ".join(i.occupancy.limited_by) if i else "" for i in (one, other)]
-                table.add_row("limited by", *limits, "")
-                table.add_section()
+        architecture = (one or other).compiled.architecture
+        columns = [
+            (f"{kernel}\n{inspected.function if inspected else ''}", inspected)
+            for inspected, kernel in ((one, first[0].kernel), (other, second[0].kernel))
+        ]
+        table = _table(f"{architecture.name} ({architecture.gpus})", columns, change=True)
         console.print(table)
 
 
@@ -75,8 +47,33 @@ def used_groups(found: Sequence[Inspected]) -> list[str]:
     return [group for group in GROUPS if any(group in inspected.mix for inspected in found)]
 
 
-def _count(group: str) -> Metric:
-    return group, lambda inspected: inspected.mix.get(group, 0)
+def _table(title: str, columns: Sequence[tuple[str, Inspected | None]], change: bool = False) -> Any:
+    """Metrics, limits of the occupancy, instructions by group; with `change` a column for the difference of two."""
+    from rich.table import Table
+
+    table = Table("", title=title, title_justify="left")
+    for heading in (*(heading for heading, _ in columns), *(["change"] if change else [])):
+        table.add_column(heading, justify="right")
+    found = [inspected for _, inspected in columns]
+    for name, value in METRICS:
+        table.add_row(name, *_cells(found, value, change))
+    table.add_row("limited by", *("\n".join(i.occupancy.limited_by) if i else "" for i in found))
+    table.add_section()
+    for group in used_groups([inspected for inspected in found if inspected]):
+        table.add_row(group, *_cells(found, _count(group), change))
+    return table
+
+
+def _cells(found: Sequence[Inspected | None], value: Callable[[Inspected], int], change: bool) -> list[str]:
+    cells = [str(value(inspected)) if inspected else "" for inspected in found]
+    values = [value(inspected) for inspected in found if inspected]
+    if change and len(values) == 2 and values[0] != values[1]:
+        cells.append(f"{values[1] - values[0]:+d}")
+    return cells
+
+
+def _count(group: str) -> Callable[[Inspected], int]:
+    return lambda inspected: inspected.mix.get(group, 0)
 
 
 def _by_architecture(found: Sequence[Inspected]) -> list[Inspected]:

@@ -59,8 +59,8 @@ class Pooling2D(WindowLayer):
 
     def make_weights(self, input_shape: Shape) -> None:
         if self.algorithm != "auto":
-            kernels.get(self.op, self.algorithm)
-            known = [variant.name for variant in kernels.variants(f"{self.op}_backward")]
+            device = kernels.get(self.op, self.algorithm).device
+            known = [variant.name for variant in kernels.variants(f"{self.op}_backward", device)]
             self._backward_algorithm = self.algorithm if self.algorithm in known else "auto"
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:

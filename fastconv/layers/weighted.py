@@ -86,9 +86,9 @@ class KernelLayer(Layer):
     def add_kernel(self, shape: tuple[int, ...]) -> None:
         """Create the kernel, of that shape, and the bias, an element for each of the kernel's last axis."""
         if self.algorithm != "auto":
-            kernels.get("conv2d", self.algorithm)
+            device = kernels.get("conv2d", self.algorithm).device
             for op in _BACKWARD:
-                if self.algorithm in [variant.name for variant in kernels.variants(op)]:
+                if self.algorithm in [variant.name for variant in kernels.variants(op, device)]:
                     self._algorithms[op] = self.algorithm
         self.kernel = self.add_weight(
             shape,
