@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fastconv.bench.gpu.session import fingerprint
+from fastconv.bench.gpu.session import as_json, fingerprint
 from fastconv.bench.result import commit
 from fastconv.bench.roofline import series_name
 from fastconv.bench.table import number
@@ -146,7 +146,7 @@ def take(path: Path) -> Path:
         record["commit"] = commit()
     words = re.findall(r"[a-z0-9]+", record["facts"]["device"].lower())
     kept = ROOT / "bench" / "results" / f"{'_'.join(['nvidia', *(word for word in words if word != 'nvidia')])}.json"
-    kept.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    kept.write_text(as_json(record) + "\n", encoding="utf-8")
     return kept
 
 

@@ -134,6 +134,19 @@ def test_a_program_that_fails_leaves_its_last_line_and_a_log(on_gpu):
     assert "one\ntwo\nexit code 1" in log and "/no/such/program" in log
 
 
+@pytest.mark.parametrize("folders, found", [(["bin", "nvvm"], True), (["bin"], False)])
+def test_the_toolkit_beside_nvcc_is_pointed_at(tmp_path, monkeypatch, folders, found):
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(session.shutil, "which", lambda name: str(tmp_path / "bin" / name))
+    environment = Session(tmp_path / "out", 60.0, False, "").environment
+    assert environment.get("CUDA_HOME") == (str(tmp_path) if found else None)
+    monkeypatch.setenv("CUDA_HOME", "/mine")
+    assert Session(tmp_path / "out", 60.0, False, "").environment["CUDA_HOME"] == "/mine"
+
+
 class Scripted:
     """A session whose programs print what the test says."""
 
@@ -243,6 +256,16 @@ def test_an_op_that_crashes_keeps_the_shapes_that_were_done(on_gpu, tmp_path):
     assert part["text"] == "4 times on 1 of 22 shapes; the program ended with exit code -11: Segmentation fault"
 
 
+def test_an_op_that_ran_out_of_time_says_so(on_gpu):
+    def half_done(command):
+        Path(command[-1]).write_text(json.dumps({"rows": rows_as_kept()[:4], "limits": [LIMITS], "interrupted": True}))
+
+    Scripted(on_gpu, Ended(0, ["conv2d conv3_3x3: cuda_shared 0.500 ms"], 9.0), half_done)
+    timings.run(on_gpu, "conv2d", 30.0)
+    part = on_gpu.record["parts"]["timings conv2d"]
+    assert part == {"status": "passed", "text": "4 times on 1 of 22 shapes; then its time was up"}
+
+
 def test_when_the_time_is_up_the_timings_stop_in_good_order(tmp_path):
     file = tmp_path / "t.json"
     environment = {**os.environ, "FASTCONV_GPU_DRY_RUN": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -265,7 +288,7 @@ def test_what_is_timed():
 
 def test_a_table_names_kernels_precisions_and_transposes():
     lines = "\n".join(table.op_lines(rows_as_kept()))
-    heads = "| ms | cuda_naive | cuda_shared | cuda_wrong | best: TFLOP/s | % of limit | x cuDNN |"
+    heads = "| shape (times in ms) | cuda_naive | cuda_shared | cuda_wrong | best: TFLOP/s | % of limit | x torch |"
     assert heads + " torch fp32 NHWC | torch tf32 NCHW |" in lines
     assert "| conv3_3x3 | 2.00 | 0.500 |  | 3.70 | 6.00 | 0.20 | 0.100 | 0.050 + 0.030 |" in lines
     assert "- cuda_wrong wrong on 1 shapes: y[0]: expected 1, got 2" in lines

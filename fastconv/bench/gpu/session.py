@@ -86,7 +86,7 @@ class Session:
 
     def write(self) -> None:
         """Write what is known by now."""
-        for name, text in (("gpu.json", json.dumps(self.record, indent=1)), ("gpu.md", table.render(self.record))):
+        for name, text in (("gpu.json", as_json(self.record)), ("gpu.md", table.render(self.record))):
             with atomic_write(self.out / name) as stream:
                 stream.write(text.encode() + b"\n")
 
@@ -164,6 +164,12 @@ def _kill(child: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def as_json(record: dict[str, Any]) -> str:
+    """The record, each of its hundreds of rows in a line of its own."""
+    rows = ",\n  ".join(map(json.dumps, record["rows"]))
+    return json.dumps({**record, "rows": []}, indent=1).replace('"rows": []', f'"rows": [\n  {rows}\n ]')
 
 
 def module(name: str, *arguments: str) -> list[str]:

@@ -8,6 +8,10 @@ from typing import Any
 from fastconv.bench.table import number
 
 Record = dict[str, Any]
+_LEGEND = (
+    "x torch: PyTorch's best time in FP32 over that of the best kernel. a + b: b is what cuDNN's transposes of layouts "
+    "took besides. The limit is that of the device, measured, for the problem's FLOPs and bytes."
+)
 _DRY = "DRY RUN: there was no GPU. Kernels were simulated, and every time here is made up."
 
 
@@ -23,6 +27,7 @@ def render(record: Record) -> str:
     for name, part in record["parts"].items():
         lines += [f"- {name}: {failed}" for failed in part.get("failed", ())]
     lines += ["", *limits(record)]
+    lines += ["", _LEGEND] if record["rows"] else []
     for op in dict.fromkeys(row["op"] for row in record["rows"]):
         lines += ["", f"## {op}", "", *op_lines([row for row in record["rows"] if row["op"] == op])]
     lines += ["", "## The machine", "", "| | |", "| --- | --- |"]
@@ -34,7 +39,7 @@ def render(record: Record) -> str:
 def closing(record: Record) -> str:
     """What stands last on the screen: convolution, which is what it is all about, and what came of the parts."""
     rows = [row for row in record["rows"] if row["op"] == "conv2d"]
-    lines = ["", *(["conv2d", "", *op_lines(rows), ""] if rows else []), *limits(record), ""]
+    lines = ["", *(["conv2d", "", *op_lines(rows), "", _LEGEND] if rows else []), *limits(record), ""]
     lines += [f"{part['status']:8} {name}: {part['text']}" for name, part in record["parts"].items()]
     return "\n".join([*lines, _DRY] if record["dry_run"] else lines)
 
@@ -57,7 +62,7 @@ def op_lines(rows: list[dict[str, Any]]) -> list[str]:
     timed = [row for row in rows if row["median_ms"] is not None]
     names = list(dict.fromkeys(row["contestant"] for row in rows if row["kind"] == "kernel"))
     peers = list(dict.fromkeys((row["precision"], row["layout"]) for row in timed if row["kind"] == "peer"))
-    heads = ["ms", *names, "best: TFLOP/s", "% of limit", "x cuDNN"]
+    heads = ["shape (times in ms)", *names, "best: TFLOP/s", "% of limit", "x torch"]
     heads += [f"torch {precision or 'fp32'} {layout}" for precision, layout in peers]
     lines = [_row(*heads), "|".join(["", " --- ", *[" ---: "] * (len(heads) - 1), ""])]
     for shape in dict.fromkeys(row["shape"] for row in rows):

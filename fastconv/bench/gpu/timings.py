@@ -53,12 +53,14 @@ def run(session: Session, op: str, limit_s: float) -> None:
         # The limits that a dry run makes up are not kept in the user's cache.
         cache = {"NUMBA_CACHE_DIR": folder} if session.dry_run else {}
         ended = session.run(command, limit_s + _GRACE_S, "timings", on_line, cache)
-        _take(session, op, file)
+        complete = _take(session, op, file)
     rows = [row for row in session.record["rows"] if row["op"] == op]
     timed = sum(row["status"] == "timed" for row in rows)
     bad = [row for row in rows if row["kind"] == "kernel" and row["status"] in ("wrong", "failed")]
     shapes = len({row["shape"] for row in rows})
     text = f"{timed} times on {shapes} of {len(work(op, session.dry_run))} shapes"
+    if ended.code == 0 and not complete:
+        text += "; then its time was up"
     if bad:
         text += f"; {bad[0]['contestant']} {bad[0]['status']} on {bad[0]['shape']}: {bad[0]['message']}"
     if ended.code != 0:
@@ -66,15 +68,17 @@ def run(session: Session, op: str, limit_s: float) -> None:
     session.done(part, "passed" if ended.code == 0 and timed and not bad else "failed", text)
 
 
-def _take(session: Session, op: str, file: Path) -> None:
+def _take(session: Session, op: str, file: Path) -> bool:
+    """Bring the op's rows into the record; returns whether nothing cut them short."""
     if not file.exists():
-        return
+        return False
     found = json.loads(file.read_text(encoding="utf-8"))
     others = [row for row in session.record["rows"] if row["op"] != op]
     session.record["rows"] = others + found["rows"]
     session.record["limits"] = found["limits"]
     session.record["interrupted"] |= found["interrupted"]
     session.write()
+    return not found["interrupted"]
 
 
 def work(op: str, dry_run: bool) -> list[tuple[str, str, Any]]:
