@@ -5,8 +5,10 @@ VENV ?= .venv
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	>/dev/null 2>&1 && { echo "$$python"; break; }; done)
-# More arguments for pytest, for example: make test ARGS="-k conv2d"
+# More arguments for pytest, for example: make test ARGS="-k conv2d"; for make gpu see ARGS=--help
 ARGS ?=
+# A GPU's machine has CuPy and PyTorch in a Python of its own; nothing is installed into it.
+GPU_PYTHON ?= $(or $(wildcard $(VENV)/bin/python),python3)
 
 BIN := $(VENV)/bin
 # Stamps: they are newer than pyproject.toml once what it asks for is installed.
@@ -15,11 +17,12 @@ DEV_READY := $(VENV)/.ready-to-develop
 TYPES := $(VENV)/types
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench browser clean
+.PHONY: help demo test lint bench gpu browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
-	@echo "VENV=folder (default .venv) and PYTHON=program (default: a Python 3.11 to 3.13) can be given."
+	@echo "VENV=folder (default .venv) and PYTHON=program (default: a Python 3.11 to 3.13) can be given; for gpu"
+	@echo "GPU_PYTHON=program (default: that of VENV if there is one, else python3), which must have CuPy and numba-cuda."
 
 demo: $(RUN_READY) ## train a small network on real digits and test it
 	@echo "Training on the digits in the package: $(BIN)/fastconv train"
@@ -43,6 +46,9 @@ bench: $(DEV_READY) ## time the kernels on the layers of small networks
 	@echo "Timing the kernels: $(BIN)/pytest bench --benchmark-only $(ARGS)"
 	@$(BIN)/pytest bench --benchmark-only $(ARGS)
 
+gpu: ## check and time the CUDA kernels on a GPU, or without one: make gpu ARGS=--dry-run
+	@$(GPU_PYTHON) bench/gpu.py $(ARGS)
+
 browser: ## install Chromium for the tests of the report (apt, as root)
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
 		echo "Installing Chromium: apt-get install chromium"; \
@@ -50,7 +56,7 @@ browser: ## install Chromium for the tests of the report (apt, as root)
 		echo "It was not installed: the tests of the report in a browser will be skipped."
 
 clean: ## remove .venv and everything built
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks
+	rm -rf .venv build dist gpu-results *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks
 	find fastconv kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV_READY): EXTRAS := [dev]

@@ -97,7 +97,7 @@ def kernel(
         if name == "__main__":  # a notebook or a script
             name = run.__name__
         this_op = op or folder
-        device = _DEVICES[backend_of(name)]
+        device = device_of(name)
         known = _kernels.get((this_op, name))
         if known is not None and _is_ours(known) and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
@@ -124,6 +124,15 @@ def backend_of(name: str) -> str:
     if backend not in _DEVICES:
         raise ValueError(f"{name}: a kernel's file is named <backend>_<idea>.py with a backend of {sorted(_DEVICES)}.")
     return backend
+
+
+def device_of(name: str) -> str:
+    """The device, "cpu" or "gpu", that a kernel's name says.
+
+    Raises:
+        ValueError: it begins with no backend.
+    """
+    return _DEVICES[backend_of(name)]
 
 
 def ops() -> list[str]:

@@ -20,6 +20,7 @@ from fastconv.bench.result import Result, Row, best_first
 from fastconv.bench.timing import Timing
 from fastconv.cli import main
 from fastconv.kernels import Conv2DProblem, Kernel, Pool2DProblem
+from fastconv.testing.comparison import rough_difference
 
 CONV = Conv2DProblem.parse("N=2 H=7 W=9 C=3 K=5 R=3 S=2 padding=1,1,1,1")
 STRIDED = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=3 K=7 R=1 S=1 stride=2,3")
@@ -141,6 +142,44 @@ def test_ratio_and_rank():
     assert (alone.rank, alone.ratio) == (1, None)
 
 
+def test_a_ratio_is_to_peers_of_the_same_precision():
+    rows = [
+        Row("conv2d", "s", "", "gpu", 0, name, kind) for name, kind in (("a", "kernel"), ("p", "peer"), ("p", "peer"))
+    ]
+    rows[2].precision = "tf32"
+    for row, ms in zip(rows, (4.0, 3.0, 1.0), strict=True):
+        row.median_ms = ms
+    Result("", [], rows).compare()
+    assert [row.ratio for row in rows] == [0.75, 1.0, 1.0]
+
+
+def test_bfloat16_moves_half_the_bytes_and_has_a_limit_of_its_own():
+    limits = Limits("gpu", 0, {"float32": 1e5, "bfloat16": 4e5}, {1 << 28: 2000.0})
+    timing = Timing(1e-3, 9e-4, 2e-3, 9)
+    rows = [Row("conv2d", "s", "", "gpu", 0, "p", "peer", precision=name) for name in ("", "bfloat16", "tf32")]
+    for row in rows:
+        row.fill(CONV, 10**9, 8 * 10**6, timing, limits)
+    assert [row.bytes for row in rows] == [8 * 10**6, 4 * 10**6, 8 * 10**6]
+    assert [row.limit_ms for row in rows] == [pytest.approx(0.01), pytest.approx(0.0025), None]
+    assert rows[2].median_ms == 1.0 and rows[2].gflop_per_s == pytest.approx(1000)
+
+
+def test_layout_transposes_are_told_apart():
+    row = Row("conv2d", "s", "", "gpu", 0, "p", "peer", "NCHW")
+    spent = {"void cudnn::engines_precompiled::nchwToNhwcKernel<float>": 2e-5, "sm80_xmma_fprop_nhwc": 3e-5}
+    row.fill_kernels({**spent, "nhwc_to_nchw": 1e-5})
+    assert row.transpose_ms == pytest.approx(0.03)
+    assert row.device_kernels["sm80_xmma_fprop_nhwc"] == pytest.approx(30)
+
+
+@pytest.mark.parametrize("precision, error, right", [("tf32", 1e-4, True), ("tf32", 1e-2, False), ("", 1e-4, False)])
+def test_errors_are_judged_by_precision(precision, error, right):
+    expected = np.random.default_rng(0).standard_normal((4, 50))
+    got = (expected * (1 + error)).astype("float32")
+    assert (rough_difference("y", got, expected, np.abs(expected), precision) is None) == right
+    assert rough_difference("y", np.zeros_like(got), expected, np.abs(expected), "bfloat16") is not None
+
+
 @pytest.mark.parametrize(
     "op, problem, expected",
     [
@@ -214,6 +253,42 @@ def test_a_peer_computes_what_the_reference_does(peer):
     assert ["conv2d", "depthwise"] in [row[:2] for row in rows if row[3] == "timed"]
 
 
+_ON_A_GPU = """
+import numpy as np, torch
+from fastconv.bench.peers import with_torch
+from fastconv.kernels import Conv2DProblem, Pool2DProblem
+from fastconv.testing.kernel_cases import float_case
+with_torch.DEVICES["gpu"] = "cpu"
+problem = Conv2DProblem.parse("N=2 H=8 W=9 C=6 K=8 R=3 S=3 groups=2 stride=2 padding=1,1,1,1")
+for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_filter"):
+    case = float_case(op, problem)
+    for entry in with_torch.contestants(op, problem, case.inputs, "gpu"):
+        entry.call()
+        errors = [np.abs(entry.outputs()[name] - case.expected[name]).max() for name in case.expected]
+        print(op, entry.label, torch.backends.cudnn.allow_tf32, max(errors) < 1e-4, max(errors) < 0.3, sep=",")
+        assert entry.device_kernels()
+pool = Pool2DProblem.parse("N=2 H=8 W=9 C=5 R=3 S=3 stride=2 padding=1,1,1,1")
+case = float_case("max_pool2d", pool)
+print(*[entry.label for entry in with_torch.contestants("max_pool2d", pool, case.inputs, "gpu")], sep=",")
+"""
+
+
+def test_on_a_gpu_torch_comes_in_three_precisions():
+    if "torch" not in peers.installed():
+        pytest.skip("torch is not installed: pip install torch")
+    run = subprocess.run([sys.executable, "-c", _ON_A_GPU], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    *convs, pools = (line for line in run.stdout.splitlines() if "," in line)
+    expected = [
+        f"{op},torch {layout}{precision},{precision == ' tf32'},{precision != ' bfloat16'},True"
+        for op in ("conv2d", "conv2d_backward_data", "conv2d_backward_filter")
+        for precision in ("", " tf32", " bfloat16")
+        for layout in ("NHWC", "NCHW")
+    ]
+    assert convs == expected
+    assert pools == "torch NHWC,torch NCHW"
+
+
 # The command.
 
 
@@ -246,6 +321,8 @@ SMALL = "N=2 H=7 W=9 C=3 K=5 R=3 S=2"
         (["--kernel", "cpu_a.py"], "--kernel needs an op"),
         (["--algorithm", "cpu_naive"], "--algorithm needs an op"),
         (["conv2d", "mnist"], "unexpected 'mnist'"),
+        (["conv2d", "--algorithm", "cpu_naive,cuda_naive"], "cuda_naive runs on a GPU, the others on the processor"),
+        (["conv2d", "--algorithm", "cuda_naive", "--device", "cpu"], "a GPU, --device cpu was asked for"),
         (["im2col", "--device", "gpu"], "no kernel for a GPU yet"),
         (["conv2d", "--html", "r.txt"], "a name ending in .html"),
         (["model", "--csv", "r.csv"], "--csv has no meaning for bench model"),
@@ -380,8 +457,29 @@ def test_gpu_times_are_the_devices_own_with_a_cold_cache(fake_cupy):
     entry, overhead = gpu.of_kernel(a_kernel(run, "cuda_mine", device="gpu"), CONV, inputs, False)
     assert entry.outputs()["y"].max() == 19
     assert min(overhead.compile_ms, overhead.launch_us, overhead.transfer_ms) > 0
+    before = fake_cupy.flushed
     assert gpu.measure(entry.call, 5) == pytest.approx(5 * 2e-3)
-    assert fake_cupy.flushed == 5
+    assert fake_cupy.flushed == before + 1 + 5, "the head start of a quick host, and a cold cache for each call"
+
+
+def test_a_slow_host_gets_a_head_start(fake_cupy):
+    gpu, before = cuda_timing.Gpu(), fake_cupy.flushed
+    gpu.measure(lambda: time.sleep(0.01), 5)
+    head_start = fake_cupy.flushed - before - 5
+    assert 5 * 2 * 0.01 / 7e-3 <= head_start <= 0.5 / 7e-3 + 1
+
+
+def test_few_launches_of_a_slow_kernel(fake_cupy):
+    calls = []
+
+    def run(problem, x, w, bias, y, workspace):
+        calls.append(1)
+        fake_cupy.now += 30e-3
+
+    cuda_timing.Gpu().of_kernel(
+        a_kernel(run, "cuda_mine", device="gpu"), CONV, dict.fromkeys(("x", "w", "bias")), False
+    )
+    assert len(calls) == 1 + 2 + 3, "compiled, timed, launched for a tenth of a second"
 
 
 def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):

@@ -46,6 +46,14 @@ def test_contestants_have_their_own_clock_and_the_reference_another(monkeypatch)
     assert timings["a"].median_s == 7.0 and 0 < share < 1000
 
 
+def test_a_gpu_has_no_reference(monkeypatch):
+    given = {}
+    monkeypatch.setattr(quiet, "time_in_turn", lambda *args, **options: given.update(options) or {})
+    gpu = Limits("gpu", 0, {"float32": 1.0}, {1 << 28: 1.0})
+    assert quiet.time_quietly({"a": lambda: None}, gpu, 1.0, measure="its own") == ({}, None)
+    assert given == {"measure": "its own", "on_device": True}
+
+
 def test_without_contestants_nothing_is_waited_for():
     assert quiet.time_quietly({}, LIMITS, 1.0) == ({}, None)
 

@@ -82,6 +82,26 @@ def test_short_calls_are_repeated_within_a_sample():
     assert len(machine.order) > 1000 * timing.samples
 
 
+def test_a_device_is_asked_for_its_time_and_nobody_rests():
+    machine, counts = Machine(), []
+
+    def measure(call, count):
+        counts.append(count)
+        machine.now += 1.0  # of the host's time, which does not count
+        return 0.002 * count
+
+    timing = time_in_turn(
+        {"a": lambda: pytest.fail("only the device calls it")},
+        3.0,
+        clock=machine.clock,
+        rest=lambda seconds: pytest.fail("it rested"),
+        measure=measure,
+        on_device=True,
+    )["a"]
+    assert timing.median_s == pytest.approx(0.002)
+    assert counts == [1] + [3] * LEAST_SAMPLES
+
+
 def test_progress_grows_to_one():
     machine, shares = Machine(), []
     time_in_turn({n: machine.contestant(n, 0.1, 0.3) for n in "ab"}, 1.0, shares.append, machine.clock, machine.rest)

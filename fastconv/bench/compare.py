@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from fastconv.bench.quiet import time_quietly
 from fastconv.bench.result import Result, Row
 from fastconv.kernels import Kernel
 from fastconv.testing.comparison import difference, rough_difference
-from fastconv.testing.kernel_cases import OPS, Case, array_shape, float_case, magnitudes
+from fastconv.testing.kernel_cases import OPS, Arrays, Case, array_shape, float_case, magnitudes
 from fastconv.utils.optional import require
 
 # (what is being done now, share of the whole that is done)
@@ -97,6 +98,7 @@ def compare(
                 for key, timing in timings.items():
                     group.rows[key].fill(problem, *cost(op, problem), timing, limits)
                     group.rows[key].percent_of_limits_meanwhile = None if of_limits is None else 100 * of_limits
+                group.profile()
                 result.rows += group.rows.values()
                 done += 1
     except KeyboardInterrupt:
@@ -166,7 +168,7 @@ class _Group:
                 row.message = _first_line(error)
                 continue
             for entry in found:
-                self._row(entry.label, "peer", contestant=name, layout=entry.layout)
+                self._row(entry.label, "peer", contestant=name, layout=entry.layout).precision = entry.precision
                 self._entries[entry.label] = entry
 
     def check(self, on_contestant: Callable[[str], object]) -> None:
@@ -185,17 +187,31 @@ class _Group:
             else:
                 row.status, row.message = "wrong", text
 
+    def profile(self) -> None:
+        """Note which kernels ran on the device; after everything is timed, since a profiler disturbs."""
+        for label, entry in self.right.items():
+            if entry.device_kernels is not None:
+                try:
+                    self.rows[label].fill_kernels(entry.device_kernels())
+                except Exception as error:  # a profiler may raise anything, and the times are there
+                    self.rows[label].message = f"not profiled: {_first_line(error)}"
+
     def _difference(self, entry: Contestant) -> str | None:
         outputs = entry.outputs()
-        sizes = {} if entry.exact else magnitudes(self.op, self.problem, self.case.inputs)
+        exact = entry.exact and not entry.precision
+        sizes = {} if exact else self._magnitudes
         for name, expected in self.case.expected.items():
-            if entry.exact:
+            if exact:
                 text = difference(name, outputs[name], expected, self.case.tolerance[name])
             else:
-                text = rough_difference(name, outputs[name], expected, sizes[name])
+                text = rough_difference(name, outputs[name], expected, sizes[name], entry.precision)
             if text is not None:
                 return text
         return None
+
+    @functools.cached_property
+    def _magnitudes(self) -> Arrays:
+        return magnitudes(self.op, self.problem, self.case.inputs)
 
     def _row(self, label: str, kind: str, contestant: str = "", layout: str = "NHWC", default: bool = False) -> Row:
         name = contestant or label

@@ -21,9 +21,11 @@ class Unsupported(Exception):
 class Contestant:
     """One way to compute an op.
 
-    call: computes it once on the arrays it was made with; what `outputs` reads is ready when it returns.
+    call: computes it once on the arrays it was made with, or on a GPU sees to it that it will be done.
     outputs: the arrays of the last call by the op's names for them, as NumPy arrays in the kernels' layout.
     default: whether algorithm="auto" would take it. exact: see `Kernel`.
+    precision: "tf32" or "bfloat16" where that is what it computes in; else the problem's dtype, "".
+    device_kernels: None, or what the GPU does in a call: seconds by the name of each kernel, a peer's own included.
     """
 
     name: str
@@ -33,11 +35,13 @@ class Contestant:
     layout: str = "NHWC"
     default: bool = False
     exact: bool = True
+    precision: str = ""
+    device_kernels: Callable[[], dict[str, float]] | None = None
 
     @property
     def label(self) -> str:
-        """The name, with the layout of a peer."""
-        return self.name if self.kind == "kernel" else f"{self.name} {self.layout}"
+        """The name; of a peer with its layout and precision."""
+        return self.name if self.kind == "kernel" else f"{self.name} {self.layout} {self.precision}".rstrip()
 
 
 def of_kernel(kernel: Kernel, problem: Any, inputs: Arrays, default: bool) -> Contestant:

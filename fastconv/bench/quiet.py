@@ -38,7 +38,7 @@ def time_quietly(
         contestants, seconds, on_sample, measure: as for `time_in_turn`.
     """
     if limits.device != "cpu" or not contestants:
-        return time_in_turn(contestants, seconds, on_sample, measure=measure), None
+        return time_in_turn(contestants, seconds, on_sample, measure=measure, on_device=limits.device == "gpu"), None
     call, least = reference_call(limits)
     fastest, reached = {}, -1.0
     for _ in range(_TRIES):

@@ -38,7 +38,9 @@ class Ceiling:
 
 def series_name(row: dict[str, Any]) -> str:
     """What a row's contestant is called where layouts matter."""
-    return row["contestant"] if row["kind"] == "kernel" else f"{row['contestant']} {row['layout']}"
+    if row["kind"] == "kernel":
+        return str(row["contestant"])
+    return f"{row['contestant']} {row['layout']} {row.get('precision', '')}".rstrip()
 
 
 def series(result: dict[str, Any]) -> list[str]:

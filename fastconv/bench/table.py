@@ -27,6 +27,10 @@ def show(result: Result, console: Any) -> None:
         )
     heads = _COLUMNS + (_ON_A_GPU if any(row.launch_us is not None for row in result.rows) else ())
     heading = None
+    problems = {}  # whose numbers stand above a problem's rows: those of a contestant in its own dtype, if there is one
+    for row in sorted(result.rows, key=lambda row: not row.precision):
+        if row.status == "timed":
+            problems[row.op, row.shape, row.threads] = row
     for row in best_first(result.rows):
         if row.status != "timed":
             continue
@@ -34,8 +38,8 @@ def show(result: Result, console: Any) -> None:
             line(_line("", heads), "bold")
         if (row.op, row.shape, row.threads) != heading:
             heading = row.op, row.shape, row.threads
-            threads = f", {row.threads} threads" if len(result.limits) > 1 else ""
-            line(f"{row.op} {row.shape}{threads} ({number(row.intensity)} FLOP/byte, limit: {row.bound})", "bold")
+            threads, of = f", {row.threads} threads" if len(result.limits) > 1 else "", problems[heading]
+            line(f"{row.op} {row.shape}{threads} ({number(of.intensity)} FLOP/byte, limit: {of.bound})", "bold")
         line(_line(_name(row), _cells(row)[: len(heads)]).rstrip())
     if heading is not None:
         peer = (
@@ -67,7 +71,7 @@ def _name(row: Row) -> str:
     return (
         f"  {row.contestant}{'*' if row.default else ''}"
         if row.kind == "kernel"
-        else f"  {row.contestant} {row.layout}"
+        else f"  {row.contestant} {row.layout} {row.precision}".rstrip()
     )
 
 

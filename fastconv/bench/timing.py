@@ -4,7 +4,8 @@ A machine's speed drifts while a benchmark runs; in turn all contestants meet th
 hold where single figures do not. The threads of OpenMP and OpenBLAS spin for milliseconds after their work and would
 take a core from the next contestant, so that each turn begins with a rest until they sleep. Threads that wake may share
 a core until the system's next tick moves one (4 ms on Linux, and a call that meets it takes as long), so that untimed
-calls follow for two ticks. Each round has an order of its own, so that nobody always follows the same one.
+calls follow for two ticks. Each round has an order of its own, so that nobody always follows the same one. What runs
+on a GPU has a clock of its own and meets none of this.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 LEAST_SAMPLES = 5
 _SAMPLE_S = 0.03  # calls are repeated until a sample takes this long
+_DEVICE_SAMPLE_S = 0.005  # likewise on a device, whose clock is that exact
 _WAKE_S = 0.01  # of untimed calls
 _REST_S = 0.15  # after 0.04 s OpenBLAS's threads still spun, after 0.15 s nobody's did
 _STABLE = 0.01  # standard error of the median, relative, at which more samples change nothing that is printed
@@ -40,6 +42,7 @@ def time_in_turn(
     clock: Callable[[], float] = time.perf_counter,
     rest: Callable[[float], object] = time.sleep,
     measure: Callable[[Callable[[], object], int], float] | None = None,
+    on_device: bool = False,
 ) -> dict[str, Timing]:
     """Time every contestant until its median is stable or it has had `seconds`, but at least LEAST_SAMPLES times.
 
@@ -51,23 +54,29 @@ def time_in_turn(
         on_sample: called after each sample with the share of the whole that is done, 0 to 1.
         clock: seconds. rest: waits for so many of them, which do not count as a contestant's.
         measure: (call, count) -> seconds that `count` calls take; by default on the clock. A GPU has its own.
+        on_device: a call returns before its work is done; `measure` alone knows how long that takes, nobody rests.
     """
     measure = measure or (lambda call, count: _on_the_clock(call, count, clock))
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     spent = dict.fromkeys(contestants, 0.0)
     calls: dict[str, int] = {}
     for name, call in contestants.items():
-        rest(_REST_S)
-        once = _calls_for(3 * _WAKE_S, call, clock)
-        calls[name] = max(1, min(10_000, math.ceil(_SAMPLE_S / max(once, 1e-9))))
+        if on_device:
+            once = measure(call, 1)
+        else:
+            rest(_REST_S)
+            once = _calls_for(3 * _WAKE_S, call, clock)
+        sample_s = _DEVICE_SAMPLE_S if on_device else _SAMPLE_S
+        calls[name] = max(1, min(10_000, math.ceil(sample_s / max(once, 1e-9))))
     active, order = list(contestants), random.Random(0)
     while active:
         order.shuffle(active)
         for name in list(active):
             call, count = contestants[name], calls[name]
-            rest(_REST_S)
+            if not on_device:
+                rest(_REST_S)
             begun = clock()
-            if count > 1:
+            if count > 1 and not on_device:
                 _calls_for(_WAKE_S, call, clock)
             samples[name].append(measure(call, count) / count)
             spent[name] += clock() - begun

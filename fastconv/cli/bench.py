@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--algorithm", metavar="A,B", help="variants to time; default: all but the reference")
     add("--kernel", type=Path, metavar="FILE.py", help="a kernel of your own to check and time with the others")
-    add("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
+    add("--device", choices=("cpu", "gpu"), help="default: that of the kernels named; without any, cpu")
     add("--peers", default="", metavar="P,Q", help="other frameworks: torch, keras, onnxruntime, jax")
     add("--threads", metavar="1,2", help="numbers of threads; default: all")
     add("--seconds", type=_seconds, default=0.5, metavar="S", help="for a contestant and shape, at most; default: 0.5")
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"unexpected {args.model!r} behind {args.op!r}; only `bench model` takes a second name.")
     if args.plot:
         _require_plot()
+    args.device = checks.device_of(args.device, args.algorithm, args.kernel)
     variants = checks.kernels_of(args.op, args.algorithm, args.kernel, args.device)
     user = variants[args.op][-1] if args.kernel else None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
@@ -73,6 +74,25 @@ def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device:
         if reason is not None:
             raise CommandError(f"kernels for a GPU cannot run here: {reason}.")
     return found
+
+
+def device_of(device: str | None, algorithm: str | None, file: Path | None) -> str:
+    """The device to time on: the one asked for, else that of the kernels that are named, else "cpu".
+
+    Raises:
+        CommandError: a kernel is for another device than is asked for, or than another kernel.
+    """
+    found = {}
+    for name in names(algorithm) + ([file.stem] if file else []):
+        with contextlib.suppress(ValueError):  # no kernel's name: `kernels_of` says what there is
+            found[name] = registry.device_of(name)
+    asked, device = device, device or next(iter(found.values()), "cpu")
+    for name, its_device in found.items():
+        if its_device != device:
+            what = {"cpu": "the processor", "gpu": "a GPU"}
+            other = f"--device {asked} was asked for" if asked else f"the others on {what[device]}: time them apart"
+            raise CommandError(f"{name} runs on {what[its_device]}, {other}.")
+    return device
 
 
 def output_file(*suffixes: str) -> Callable[[str], Path]:

@@ -8,7 +8,9 @@ import numpy as np
 
 _SHOWN = 5
 _ROUGH_UNITS = 64  # of the largest sum of magnitudes, that an element of an inexact kernel's may be off
-_ROUGH_NORM = {"float32": 1e-5, "float64": 1e-13}  # of the result's, that all errors together may reach
+# Of the result's norm, what all errors together may reach. TF32 keeps 11 bits of each factor, BF16 8 of everything.
+_ROUGH_NORM = {"float32": 1e-5, "float64": 1e-13, "tf32": 2e-3, "bfloat16": 2e-2}
+_ROUGH_EPS = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class Mismatch(AssertionError):
@@ -54,18 +56,24 @@ def wrong_elements(got: np.ndarray, expected: np.ndarray, tolerance: Any = 0.0) 
     return ~(close | (got == expected) | (np.isnan(got) & np.isnan(expected)))
 
 
-def rough_difference(name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> str | None:
+def rough_difference(
+    name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray, precision: str = ""
+) -> str | None:
     """As `difference`, for a kernel that takes another sum than the formula's: more NaN is allowed, and an error that
-    depends on the `magnitudes` of the terms around an element, not only on its own."""
+    depends on the `magnitudes` of the terms around an element, not only on its own.
+
+    precision: "tf32" or "bfloat16" where that is what was computed in; by default that of the dtype.
+    """
     if got.shape == expected.shape:
         expected = np.where(np.isnan(got), np.array(np.nan, expected.dtype), expected)
     finite = np.isfinite(expected)
-    allowed = _ROUGH_UNITS * np.finfo(got.dtype).eps * magnitudes.max(initial=0)
+    eps = _ROUGH_EPS[precision] if precision else np.finfo(got.dtype).eps
+    allowed = _ROUGH_UNITS * eps * magnitudes.max(initial=0)
     text = difference(name, got, expected, allowed)
     if text is None:
         error = np.linalg.norm((got - expected)[finite].astype(np.float64))
         size = np.linalg.norm(expected[finite].astype(np.float64))
-        limit = _ROUGH_NORM[got.dtype.name]
+        limit = _ROUGH_NORM[precision or got.dtype.name]
         if not error <= limit * size:
             text = f"the error of {name} is {error / size:.2g} of its norm (allowed: {limit})"
     return text

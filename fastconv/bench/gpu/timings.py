@@ -1,0 +1,150 @@
+"""Every GPU kernel of an op beside cuDNN, by the project's own benchmark: `fastconv.bench.compare`.
+
+As a program it times one op: python -m fastconv.bench.gpu.timings OP SECONDS FILE.json, and keeps the file up to date
+after each shape. After SECONDS it stops in good order. The convolutions are ResNet-50's 3x3 and 1x1 layers, in this
+order; the poolings those of well-known networks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fastconv import kernels
+from fastconv.bench import peers
+from fastconv.bench.compare import compare
+from fastconv.bench.gpu import stand_in
+from fastconv.bench.gpu.session import Session, module
+from fastconv.bench.result import Result, Row
+from fastconv.bench.table import number
+from fastconv.testing.shapes import find_shapes
+from fastconv.utils.files import atomic_write
+
+# The most important first, and the share of the time that is left which each may take, beside those behind it.
+_SHARES = {"conv2d": 6, "max_pool2d": 1, "average_pool2d": 1, "conv2d_backward_data": 4, "conv2d_backward_filter": 4}
+_SECONDS = 0.2  # for a contestant and shape
+_GRACE_S = 15.0  # for an op that does not stop by itself
+
+
+def ops() -> dict[str, int]:
+    """Every op that has a kernel for a GPU, in the order in which they are timed, and its share of the time."""
+    found = [op for op in kernels.ops() if kernels.variants(op, "gpu")]
+    order = list(_SHARES)
+    found.sort(key=lambda op: order.index(op) if op in order else len(order))
+    return {op: _SHARES.get(op, 1) for op in found}
+
+
+def run(session: Session, op: str, limit_s: float) -> None:
+    """Time one op in a program of its own; its rows come into the record as they are ready."""
+    part = f"timings {op}"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "timings.json"
+
+        def on_line(line: str) -> None:
+            if line.startswith(f"{op} "):  # a shape is done; whatever else there is to say is in the log
+                session.say(f"  {line}")
+                _take(session, op, file)
+
+        command = module("fastconv.bench.gpu.timings", op, f"{limit_s:.0f}", str(file))
+        # The limits that a dry run makes up are not kept in the user's cache.
+        cache = {"NUMBA_CACHE_DIR": folder} if session.dry_run else {}
+        ended = session.run(command, limit_s + _GRACE_S, "timings", on_line, cache)
+        complete = _take(session, op, file)
+    rows = [row for row in session.record["rows"] if row["op"] == op]
+    timed = sum(row["status"] == "timed" for row in rows)
+    bad = [row for row in rows if row["kind"] == "kernel" and row["status"] in ("wrong", "failed")]
+    shapes = len({row["shape"] for row in rows})
+    text = f"{timed} times on {shapes} of {len(work(op, session.dry_run))} shapes"
+    if ended.code == 0 and not complete:
+        text += "; then its time was up"
+    if bad:
+        text += f"; {bad[0]['contestant']} {bad[0]['status']} on {bad[0]['shape']}: {bad[0]['message']}"
+    if ended.code != 0:
+        text += f"; the program {ended.why()}"
+    session.done(part, "passed" if ended.code == 0 and timed and not bad else "failed", text)
+
+
+def _take(session: Session, op: str, file: Path) -> bool:
+    """Bring the op's rows into the record; returns whether nothing cut them short."""
+    if not file.exists():
+        return False
+    found = json.loads(file.read_text(encoding="utf-8"))
+    others = [row for row in session.record["rows"] if row["op"] != op]
+    session.record["rows"] = others + found["rows"]
+    session.record["limits"] = found["limits"]
+    session.record["interrupted"] |= found["interrupted"]
+    session.write()
+    return not found["interrupted"]
+
+
+def work(op: str, dry_run: bool) -> list[tuple[str, str, Any]]:
+    """(op, name of the shape, problem)."""
+    if "pool2d" in op:
+        pools = find_shapes("pool2d_lab" if dry_run else "pool2d_nets", kernels.Pool2DProblem)
+        found: dict[str, Any] = dict(pools)
+    else:
+        convs = find_shapes("conv2d_lab" if dry_run else "resnet50", kernels.Conv2DProblem)
+        squares = {name: p for name, p in convs.items() if p.R == p.S and p.R in (1, 3)}
+        found = dict(convs if dry_run else sorted(squares.items(), key=lambda item: -item[1].R))
+    return [(op, name, problem) for name, problem in found.items()][: 1 if dry_run else None]
+
+
+def main(op: str, seconds: str, file: str) -> int:
+    """Time the op's kernels and PyTorch; the exit code is 0 if that went to its end or to the end of the time."""
+    deadline = time.monotonic() + float(seconds)
+    stand_in.take_the_gpus_place(with_peers=True)
+    result, written = Result(f"fastconv.bench.gpu.timings {op}", []), 0
+
+    def progress(text: str, share: float) -> None:
+        nonlocal written
+        if len(result.rows) > written:
+            keep(result, Path(file))
+            print(line(result.rows[written:]), flush=True)
+            written = len(result.rows)
+        if time.monotonic() > deadline:
+            raise KeyboardInterrupt  # which `compare` takes as the wish to stop, and keeps what is done
+
+    names = [name for name in ("torch",) if name in peers.installed()]
+    compare(
+        work(op, stand_in.wanted()),
+        {op: kernels.variants(op, "gpu")},
+        names,
+        (),
+        _SECONDS,
+        None,
+        "gpu",
+        progress,
+        result,
+    )
+    keep(result, Path(file))
+    if len(result.rows) > written:
+        print(line(result.rows[written:]), flush=True)
+    return 0
+
+
+def keep(result: Result, file: Path) -> None:
+    """Write the rows so far."""
+    result.compare()
+    with atomic_write(file) as stream:
+        stream.write(json.dumps(result.to_dict()).encode())
+
+
+def line(rows: list[Row]) -> str:
+    """What came of one shape, in a line."""
+    of_kernels = [row for row in rows if row.kind == "kernel"]
+    timed = sorted((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0.0)
+    best = next((row for row in timed if row.kind == "kernel"), None)
+    peer = next((row for row in timed if row.kind == "peer" and not row.precision), None)
+    text = f"{rows[0].op} {rows[0].shape}: "
+    if best is None:
+        return text + "; ".join(f"{row.contestant} {row.status}: {row.message}" for row in of_kernels)
+    text += f"{best.contestant} {number(best.median_ms)} ms, {number(best.percent_of_limit)}% of the limit"
+    return text + (f"; {peer.contestant} {peer.layout} {number(peer.median_ms)} ms" if peer else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

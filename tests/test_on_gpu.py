@@ -1,0 +1,85 @@
+"""What only a real GPU shows: streams, and arrays of other libraries. Results there are for test_kernels.py."""
+
+import numpy as np
+import pytest
+
+from fastconv import kernels
+from fastconv.kernels import cuda
+from fastconv.testing.kernel_cases import float_case
+
+PROBLEM = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=6 K=10 R=3 S=2 groups=2 stride=2,1 padding=1,0,2,1")
+
+
+def why_skipped():
+    """Why these tests cannot run here, or None."""
+    if cuda.simulated():
+        return "a simulator has neither streams nor memory of its own"
+    return cuda.unavailable()
+
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(why_skipped() is not None, reason=str(why_skipped()))]
+
+
+@pytest.fixture(scope="module")
+def case():
+    return float_case("conv2d", PROBLEM)
+
+
+def run(arrays, y, stream=None):
+    kernels.get("conv2d", "cuda_shared")(PROBLEM, *arrays, y, workspace=None, stream=stream)
+
+
+def close(y, case):
+    return np.all(np.abs(y - case.expected["y"]) <= case.tolerance["y"])
+
+
+@pytest.mark.parametrize("given", ["current", "argument"])
+def test_the_callers_stream_does_the_work(case, given):
+    cupy = pytest.importorskip("cupy")
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        arrays = [cupy.asarray(array) for array in case.inputs.values()]
+        y = cupy.full(PROBLEM.y_shape, np.nan, "float32")
+        if given == "current":
+            run(arrays, y)
+    if given == "argument":
+        run(arrays, y, stream)
+    stream.synchronize()
+    assert close(cupy.asnumpy(y, stream=stream), case)
+
+
+def test_numbas_arrays(case):
+    from numba import cuda as numba_cuda
+
+    y = numba_cuda.to_device(np.full(PROBLEM.y_shape, np.nan, "float32"))
+    run([numba_cuda.to_device(array) for array in case.inputs.values()], y)
+    numba_cuda.synchronize()
+    assert close(y.copy_to_host(), case)
+
+
+def test_tensors_of_pytorch(case):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    y = torch.full(PROBLEM.y_shape, torch.nan, device="cuda")
+    run([torch.tensor(array, device="cuda") for array in case.inputs.values()], y)
+    torch.cuda.synchronize()
+    assert close(y.cpu().numpy(), case)
+
+
+def test_a_cuda_graph_holds_the_launches(case):
+    cupy = pytest.importorskip("cupy")
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        arrays = [cupy.asarray(array) for array in case.inputs.values()]
+        y = cupy.full(PROBLEM.y_shape, np.nan, "float32")
+        run(arrays, y)  # compiled before anything is captured
+        stream.begin_capture()
+        try:
+            run(arrays, y)
+        finally:
+            graph = stream.end_capture()
+        y.fill(np.nan)
+        graph.launch(stream)
+    stream.synchronize()
+    assert close(cupy.asnumpy(y, stream=stream), case)
