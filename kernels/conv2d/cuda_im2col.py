@@ -3,19 +3,17 @@
 Two kernels. The first is im2col's cuda_coalesced. The second multiplies its matrix (N*P*Q, R*S*C) with the filter
 (R*S*C, K): a block of 128 threads computes 128 pixels x 64 filters of one group, 8 deep at a time from shared memory, a
 thread 8 x 8 of them in registers. Beside cuda_register_tile there are neither taps nor edges in the loop, whose 16
-elements serve 64 multiply-adds. The columns of w's copy are in the order in which threads read them, 4 at once:
-
-    thread of the warp's 8 beside each other    0         1        ...  7
-    filters of the block, modulo 32             0 8 16 24 1 9 17 25     7 15 23 31
-
-So each reads 4 neighbours in shared memory (a load of 128 bits), yet 8 threads write 8 neighbours of y: a full sector.
-A copy's elements lie in different banks while it is written and read. Limited by bytes where K is small: the matrix is
-written and read; else by FLOPs and, since nothing is loaded while it multiplies, by waiting.
+elements serve 64 multiply-adds. A thread's filters lie 8 apart, so that the 8 threads beside it read neighbours of w's
+copy and write neighbours of y, a full sector. Of both copies a warp writes and reads elements in different banks.
+Limited by bytes where K is small: the matrix is written and read; else by FLOPs, by the loads from shared memory (16
+for 64 multiply-adds, which just balances) and, since nothing is fetched while it multiplies, by waiting.
 
 The matrix has as many rows at a time as fit into 128 MiB of the workspace.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from fastconv.kernels import cuda_geometry
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
@@ -27,11 +25,12 @@ PIXELS = 128  # of a block
 FILTERS = 64  # of a block
 DEPTH = 8  # at a time: a sector of each row of the matrix
 TILE = 8  # pixels, and filters, of a thread
+SUMS = TILE * TILE
 LANES = FILTERS // TILE  # threads beside each other
 THREADS = PIXELS // TILE * LANES
-VECTOR = 4  # neighbours in shared memory that a thread reads at once
-PITCH = PIXELS + VECTOR  # of the matrix's copy: 8 deep x 4 pixels, which a warp writes, are in 32 banks
+PITCH = PIXELS + 4  # of the matrix's copy: 8 deep x 4 pixels, which a warp writes, are in 32 banks
 MATRIX_BYTES = 1 << 27
+LOWEST = np.float32(-np.inf)
 
 
 def matrix_rows(problem):
@@ -81,13 +80,13 @@ def parts(problem):
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, int32, int32, int32, int32, launch_bounds=THREADS)
 def _multiply(col, w, bias, y, g, first, rows, has_bias, relu):
-    a = cuda.shared.array((DEPTH, PITCH), float32, alignment=16)  # the matrix, turned over
-    b = cuda.shared.array((DEPTH, FILTERS), float32, alignment=16)  # the filter, its columns in the threads' order
-    sums = cuda.local.array(TILE * TILE, float32)
+    a = cuda.shared.array((DEPTH, PITCH), float32)  # the matrix, turned over
+    b = cuda.shared.array((DEPTH, FILTERS), float32)  # the filter
+    sums = cuda.local.array(SUMS, float32)
     lane, line = int32(cuda.threadIdx.x), int32(cuda.threadIdx.y)
     row0, k0 = int32(cuda.blockIdx.x * PIXELS), int32(cuda.blockIdx.y * FILTERS)
     group = int32(cuda.blockIdx.z)
-    for i in range(TILE * TILE):
+    for i in range(SUMS):
         sums[i] = float32(0)
     d0, depth = int32(0), int32(g.R * g.S * g.group_C)
     while d0 < depth:
@@ -120,12 +119,11 @@ def _copy_filters(b, w, g, k0, d0, depth, group):
     """8 rows of w, 64 filters; a warp copies 32 neighbours at a time. Beside the group's filters there are zeros."""
     thread = int32(cuda.threadIdx.y * LANES + cuda.threadIdx.x)
     k, i = int32(thread % FILTERS), int32(thread // FILTERS)
-    column = int32(k // 32 * 32 + k % LANES * VECTOR + k // LANES % VECTOR)
     for _ in range(FILTERS * DEPTH // THREADS):
         value = float32(0)
         if d0 + i < depth and k0 + k < g.group_K:
             value = w[uint32((d0 + i) * g.K + group * g.group_K + k0 + k)]
-        b[uint32(i), uint32(column)] = value
+        b[uint32(i), uint32(k)] = value
         i = int32(i + THREADS // FILTERS)
 
 
@@ -136,7 +134,7 @@ def _multiply_add(sums, a, b, line, lane):
     for d in range(DEPTH):
         for i in range(TILE):
             left[i] = a[d, uint32(line * TILE + i)]
-            right[i] = b[d, uint32(i // VECTOR * 32 + lane * VECTOR + i % VECTOR)]
+            right[i] = b[d, uint32(lane + i * LANES)]
         for i in range(TILE):
             for k in range(TILE):
                 sums[i * TILE + k] += left[i] * right[k]
@@ -145,6 +143,7 @@ def _multiply_add(sums, a, b, line, lane):
 @device_function
 def _write(sums, bias, y, g, row, first, rows, k0, group, has_bias, relu):
     """The sums become elements of y: 8 rows of it from `row` on, and every eighth of the block's filters from k0 on."""
+    lowest = float32(0) if relu else LOWEST
     for k in range(TILE):
         k_in_group = int32(k0 + k * LANES)
         if k_in_group < g.group_K:
@@ -155,6 +154,4 @@ def _write(sums, bias, y, g, row, first, rows, k0, group, has_bias, relu):
             for i in range(TILE):
                 if row + i < rows:
                     total = sums[i * TILE + k] + start
-                    if relu and total < float32(0):
-                        total = float32(0)
-                    y[uint32((first + row + i) * g.K + of_y)] = total
+                    y[uint32((first + row + i) * g.K + of_y)] = lowest if total < lowest else total

@@ -12,6 +12,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import numpy as np
+
 from fastconv.kernels import cuda_geometry
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
@@ -27,6 +29,7 @@ WARP = 32
 CHANNELS = 8  # at a time, where they fit
 SHARED_BYTES = 48 * 1024  # of a block, on every GPU
 SUMS = COLUMNS * OUTPUTS
+LOWEST = np.float32(-np.inf)
 
 
 class Tiling(NamedTuple):
@@ -175,6 +178,7 @@ def _multiply_add(sums, memory, g, t, channels, row, lane):
 @device_function
 def _write(sums, bias, y, g, row, q0, group, k0, has_bias, relu):
     """The sums become elements of y, from pixel `row` + q0 on."""
+    lowest = float32(0) if relu else LOWEST
     for k in range(OUTPUTS):
         k_in_group = int32(k0 + k * LANES)
         if k_in_group < g.group_K:
@@ -185,6 +189,4 @@ def _write(sums, bias, y, g, row, q0, group, k0, has_bias, relu):
             for q in range(COLUMNS):
                 if q0 + q < g.Q:
                     total = sums[q * OUTPUTS + k] + start
-                    if relu and total < float32(0):
-                        total = float32(0)
-                    y[uint32((row + q0 + q) * g.K + of_y)] = total
+                    y[uint32((row + q0 + q) * g.K + of_y)] = lowest if total < lowest else total
