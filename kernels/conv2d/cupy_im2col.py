@@ -1,9 +1,9 @@
 """conv2d as a matrix product that is left to cuBLAS.
 
 Beside cuda_im2col: the same matrix, written by the same kernel, but CuPy's matmul multiplies it. A third kernel adds
-the bias and applies the ReLU, which cuBLAS does not do on the way; there a thread has one element of y, neighbours side
-by side. Limited by bytes where K is small: the matrix is written and read, y is written and with a bias read and written
-again; else by FLOPs.
+the bias and applies the ReLU, which cuBLAS does not do on the way; there a thread has one element of y, neighbours
+side by side. Limited by bytes where K is small: the matrix is written and read, y written, and for a bias or a ReLU
+read and written again; else by FLOPs.
 
 One group only: of several, cuBLAS could multiply each where it lies, but CuPy copies a matrix that is not contiguous.
 """
