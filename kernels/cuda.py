@@ -26,8 +26,8 @@ try:
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
     cuda = None
 
-__all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "float32", "import_cupy", "int32"]
-__all__ += ["launched_by", "simulated", "uint32", "unavailable"]
+__all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
+__all__ += ["int32", "launched_by", "simulated", "stream_handle", "uint32", "unavailable"]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
@@ -130,7 +130,7 @@ class Launch:
     shared_bytes: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "args", tuple(map(_flat, self.args)))
+        object.__setattr__(self, "args", tuple(map(flat, self.args)))
 
     def __call__(self, stream: Any = None) -> None:
         """Launch on the GPU, without waiting for the end; or in a simulator, see `simulated`.
@@ -159,7 +159,7 @@ class Launch:
                     f"{self.kernel.name} takes arrays in the GPU's memory, received a NumPy array of {arg.size} "
                     "elements (cupy.asarray copies it there)."
                 )
-        self.kernel.configured(self.grid, self.block, self.shared_bytes, _stream_handle(stream))(*self.args)
+        self.kernel.configured(self.grid, self.block, self.shared_bytes, stream_handle(stream))(*self.args)
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ def _numba_type(given: Any) -> Any:
     return given
 
 
-def _flat(argument: Any) -> Any:
+def flat(argument: Any) -> Any:
     """An array, wherever it lies, as a flat view; anything else as it is.
 
     Raises:
@@ -240,7 +240,8 @@ def _flat(argument: Any) -> Any:
     return argument.reshape(-1)
 
 
-def _stream_handle(stream: Any) -> int:
+def stream_handle(stream: Any) -> int:
+    """The handle of a stream, given as for a `Launch`."""
     if stream is None:
         stream = import_cupy().cuda.get_current_stream()
     if hasattr(stream, "ptr"):  # CuPy's

@@ -76,6 +76,20 @@ PLANTED = [
     Planted(
         "conv2d", "cuda_shared", "p < g.P and q < g.Q and k_in_group", "p < g.P and k_in_group", ("integers", "bounds")
     ),
+    Planted("conv2d", "cuda_shared_filter", "    cuda.syncthreads()\n", ""),
+    Planted("conv2d", "cuda_shared_filter", "pixel + WARPS", "pixel + WARPS + 1", ("integers", "bounds")),
+    Planted(
+        "conv2d", "cuda_register_tile", "            cuda.syncthreads()\n            _multiply", "            _multiply"
+    ),
+    Planted("conv2d", "cuda_register_tile", "and c < g.group_C:", "and True:"),
+    Planted("conv2d", "cuda_register_tile", "q * g.stride_w * channels", "q * channels"),
+    Planted("conv2d", "cuda_im2col", "        cuda.syncthreads()\n        _multiply", "        _multiply"),
+    Planted("conv2d", "cuda_im2col", "* g.C + group * g.group_C", "* g.C + group"),
+    Planted("conv2d", "cuda_im2col", "k0 + k * LANES", "k0 + k", ("integers", "bounds")),
+    Planted("conv2d", "cupy_im2col", "i % uint32(filters)", "i // uint32(filters)"),
+    Planted("conv2d", "cupy_im2col", "if relu and total", "if total", ("integers",)),
+    Planted("im2col", "cuda_coalesced", "0 <= h < g.H", "0 <= h <= g.H"),
+    Planted("im2col", "cuda_coalesced", "p, n = int32(0), int32(n + 1)", "n = int32(n + 1)"),
     Planted("conv2d_backward_data", "cuda_naive", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_naive", "h + g.pad_top - r", "h - g.pad_top - r"),
     Planted("conv2d_backward_filter", "cuda_naive", "range(int32(g.N * g.P * g.Q))", "range(int32(g.P * g.Q))"),

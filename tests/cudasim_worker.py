@@ -10,9 +10,11 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 from cuda_cases import PLANTED, cuda_kernels, shapes
 
 from fastconv.kernels import registry
+from fastconv.kernels.cuda import Launch
 from fastconv.testing import KernelMismatch, check_kernel
 from fastconv.testing.kernel_cases import empty_arrays
 
@@ -21,8 +23,9 @@ LONG = 512  # threads: with barriers each takes Numba's simulator a millisecond 
 
 def threads(kernel, problem):
     """How many threads the kernel's launches have."""
-    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), None)
-    return sum(math.prod(launch.grid + launch.block) for launch in launches)
+    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
+    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), workspace)
+    return sum(math.prod(launch.grid + launch.block) for launch in launches if isinstance(launch, Launch))
 
 
 def outcome(kernel, problem, only):

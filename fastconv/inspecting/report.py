@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from fastconv.inspecting import sass
 from fastconv.inspecting.architectures import Architecture
 from fastconv.inspecting.compile import Compiled, compile_kernel, source
 from fastconv.inspecting.occupancy import Occupancy, occupancy
 from fastconv.kernels import Kernel
+from fastconv.kernels.cuda import Launch
 from fastconv.testing.kernel_cases import empty_arrays
 
 
@@ -98,7 +101,9 @@ def inspect_kernel(kernel: Kernel, problem: Any, architectures: Sequence[Archite
     reason = kernel.unsupported(problem)
     if reason is not None:
         raise ValueError(f"{kernel.op} {kernel.name} cannot run {problem}: {reason}.")
-    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), None)
+    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
+    described = kernel.run(problem, *empty_arrays(kernel.op, problem), workspace) or ()
+    launches = [launch for launch in described if isinstance(launch, Launch)]  # the others are a library's
     if not launches:
         raise ValueError(f"{kernel.op} {kernel.name} describes no launches.")
     return [_inspect(kernel, launch, architecture) for launch in launches for architecture in architectures]
