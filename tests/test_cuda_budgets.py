@@ -25,7 +25,7 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("conv2d_backward_data", "cuda_naive", "_backward_data"): (42, 800),
     ("conv2d_backward_filter", "cuda_naive", "_backward_bias"): (40, 400),
     ("conv2d_backward_filter", "cuda_naive", "_backward_filter"): (41, 400),
-    ("im2col", "cuda_coalesced", "_im2col"): (20, 550),
+    ("im2col", "cuda_rows", "_im2col"): (20, 550),
     ("max_pool2d", "cuda_naive", "_max_pool2d"): (30, 350),
     ("max_pool2d_backward", "cuda_naive", "_max_pool2d_backward"): (53, 800),
 }

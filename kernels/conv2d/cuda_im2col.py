@@ -1,6 +1,6 @@
 """conv2d as a matrix product: the windows written out as rows of a matrix, which a tiled product multiplies with w.
 
-Two kernels. The first is im2col's cuda_coalesced. The second multiplies its matrix (N*P*Q, R*S*C) with the filter
+Two kernels. The first is im2col's cuda_rows. The second multiplies its matrix (N*P*Q, R*S*C) with the filter
 (R*S*C, K): a block of 128 threads computes 128 pixels x 64 filters of one group, 8 deep at a time from shared memory, a
 thread 8 x 8 of them in registers. Beside cuda_register_tile there are neither taps nor edges in the loop, whose 16
 elements serve 64 multiply-adds. A thread's filters lie 8 apart, so that the 8 threads beside it read neighbours of w's
@@ -18,7 +18,7 @@ import numpy as np
 from fastconv.kernels import cuda_geometry
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
-from fastconv.kernels.im2col.cuda_coalesced import im2col
+from fastconv.kernels.im2col.cuda_rows import im2col
 from fastconv.kernels.registry import kernel
 
 PIXELS = 128  # of a block

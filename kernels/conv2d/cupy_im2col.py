@@ -15,7 +15,7 @@ from fastconv.kernels.conv2d.cuda_im2col import parts, workspace_bytes
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, flat, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
 from fastconv.kernels.cupy_matmul import MatMul
-from fastconv.kernels.im2col.cuda_coalesced import im2col
+from fastconv.kernels.im2col.cuda_rows import im2col
 from fastconv.kernels.registry import kernel
 
 THREADS = 256

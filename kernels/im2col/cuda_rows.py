@@ -29,7 +29,7 @@ def unsupported(problem):
 
 
 @kernel(limited_by="bytes: writing col", unsupported=unsupported)
-def cuda_coalesced(problem, x, col, workspace):
+def cuda_rows(problem, x, col, workspace):
     return [im2col(Conv2DGeometry.of(problem), x, col, 0, problem.N * problem.P * problem.Q)]
 
 
