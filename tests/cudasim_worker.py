@@ -10,6 +10,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 from cuda_cases import PLANTED, cuda_kernels, shapes
 
 from fastconv.kernels import registry
@@ -21,7 +22,8 @@ LONG = 512  # threads: with barriers each takes Numba's simulator a millisecond 
 
 def threads(kernel, problem):
     """How many threads the kernel's launches have."""
-    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), None)
+    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
+    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), workspace)
     return sum(math.prod(launch.grid + launch.block) for launch in launches)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from fastconv.inspecting import sass
 from fastconv.inspecting.architectures import Architecture
 from fastconv.inspecting.compile import Compiled, compile_kernel, source
@@ -98,7 +100,8 @@ def inspect_kernel(kernel: Kernel, problem: Any, architectures: Sequence[Archite
     reason = kernel.unsupported(problem)
     if reason is not None:
         raise ValueError(f"{kernel.op} {kernel.name} cannot run {problem}: {reason}.")
-    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), None)
+    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
+    launches = kernel.run(problem, *empty_arrays(kernel.op, problem), workspace)
     if not launches:
         raise ValueError(f"{kernel.op} {kernel.name} describes no launches.")
     return [_inspect(kernel, launch, architecture) for launch in launches for architecture in architectures]
