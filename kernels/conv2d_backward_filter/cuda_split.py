@@ -23,7 +23,7 @@ PIXELS = 64  # of a chunk, at least
 class Chunks(NamedTuple):
     """How the rows of gy are cut: by the problem alone."""
 
-    count: int
+    number: int
     rows: int  # of a chunk; the last may have fewer
 
     @classmethod
@@ -36,7 +36,7 @@ class Chunks(NamedTuple):
 
 
 def workspace_bytes(problem):
-    return 4 * Chunks.of(problem).count * problem.K * (problem.R * problem.S * problem.C // problem.groups + 1)
+    return 4 * Chunks.of(problem).number * problem.K * (problem.R * problem.S * problem.C // problem.groups + 1)
 
 
 @kernel(limited_by="loads: two for each multiply-add", unsupported=unsupported, workspace_bytes=workspace_bytes)
@@ -44,16 +44,16 @@ def cuda_split(problem, x, gy, gw, gb, workspace):
     g, t = Conv2DGeometry.of(problem), Chunks.of(problem)
     elements = g.R * g.S * g.group_C * g.K
     memory = workspace[: workspace_bytes(problem)].view("float32")
-    sums, bias_sums = memory[: t.count * elements], memory[t.count * elements :]
+    sums, bias_sums = memory[: t.number * elements], memory[t.number * elements :]
     blocks, bias_blocks = -(-elements // THREADS), -(-g.K // THREADS)
     launches = [
-        Launch(_backward_filter, (blocks, t.count), (THREADS,), (x, gy, sums, g, t)),
-        Launch(_add_chunks, (blocks,), (THREADS,), (sums, gw, elements, t.count)),
+        Launch(_backward_filter, (blocks, t.number), (THREADS,), (x, gy, sums, g, t)),
+        Launch(_add_chunks, (blocks,), (THREADS,), (sums, gw, elements, t.number)),
     ]
     if gb is not None:
         launches += [
-            Launch(_backward_bias, (bias_blocks, t.count), (THREADS,), (gy, bias_sums, g, t)),
-            Launch(_add_chunks, (bias_blocks,), (THREADS,), (bias_sums, gb, g.K, t.count)),
+            Launch(_backward_bias, (bias_blocks, t.number), (THREADS,), (gy, bias_sums, g, t)),
+            Launch(_add_chunks, (bias_blocks,), (THREADS,), (bias_sums, gb, g.K, t.number)),
         ]
     return launches
 
