@@ -48,8 +48,8 @@ def _im2col(x, col, g, first, rows):
     if d >= depth:
         return
     c, tap = int32(uint32(d) % uint32(g.C)), int32(uint32(d) // uint32(g.C))
-    from_h = int32(uint32(tap) // uint32(g.S) * g.dilation_h - g.pad_top)
-    from_w = int32(uint32(tap) % uint32(g.S) * g.dilation_w - g.pad_left)
+    r, s = int32(uint32(tap) // uint32(g.S)), int32(uint32(tap) % uint32(g.S))
+    from_h, from_w = int32(r * g.dilation_h - g.pad_top), int32(s * g.dilation_w - g.pad_left)
     pixel = uint32(first + row)
     q, p, n = int32(pixel % uint32(g.Q)), int32(pixel // uint32(g.Q) % uint32(g.P)), int32(pixel // uint32(g.P * g.Q))
     for _ in range(ROWS):
