@@ -102,8 +102,10 @@ def _conv2d(x, w, bias, y, g, plan):
         for i in range(8):
             sums[i * 8 + j] = first
 
-    for step in range(plan.slices + 1):
-        if step < plan.slices:
+    step = uint32(0)
+    while step <= uint32(plan.slices):
+        new, old = uint32(step % 2), uint32((step + 1) % 2)
+        if step < uint32(plan.slices):
             for i in range(8):
                 next_x[i] = float32(0)
             if plan.wide_x:
@@ -144,24 +146,24 @@ def _conv2d(x, w, bias, y, g, plan):
                         if uint32(k0 + filters + i) < uint32(g.group_K):
                             next_w[i] = w[uint32(at + i)]
         if step > 0:
-            old = uint32((step - 1) % 2)
-            for e in range(DEPTH):
-                at = uint32((old * DEPTH + e) * ROW + down)
-                a[0], a[1], a[2], a[3] = load4(xs, at)
-                a[4], a[5], a[6], a[7] = load4(xs, uint32(at + 64))
-                at = uint32((old * DEPTH + e) * FILTERS + across)
-                b[0], b[1], b[2], b[3] = load4(ws, at)
-                b[4], b[5], b[6], b[7] = load4(ws, uint32(at + 32))
+            x_at, w_at = uint32(old * DEPTH * ROW + down), uint32(old * DEPTH * FILTERS + across)
+            end = uint32(x_at + DEPTH * ROW)
+            while x_at < end:
+                a[0], a[1], a[2], a[3] = load4(xs, x_at)
+                a[4], a[5], a[6], a[7] = load4(xs, uint32(x_at + 64))
+                b[0], b[1], b[2], b[3] = load4(ws, w_at)
+                b[4], b[5], b[6], b[7] = load4(ws, uint32(w_at + 32))
+                x_at, w_at = uint32(x_at + ROW), uint32(w_at + FILTERS)
                 for i in range(8):
                     for j in range(8):
                         sums[i * 8 + j] += a[i] * b[j]
-        if step < plan.slices:
-            new = uint32(step % 2)
+        if step < uint32(plan.slices):
             for i in range(2):
                 for e in range(4):
                     xs[uint32((new * DEPTH + quad + e) * ROW + column + i * 64)] = next_x[i * 4 + e]
             store4(ws, uint32((new * DEPTH + row) * FILTERS + filters), next_w[0], next_w[1], next_w[2], next_w[3])
         cuda.syncthreads()
+        step = uint32(step + 1)
 
     for i in range(8):
         pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
