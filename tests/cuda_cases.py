@@ -76,6 +76,10 @@ PLANTED = [
     Planted(
         "conv2d", "cuda_shared", "p < g.P and q < g.Q and k_in_group", "p < g.P and k_in_group", ("integers", "bounds")
     ),
+    Planted("conv2d", "cuda_implicit_gemm", "        cuda.syncthreads()\n", ""),
+    Planted("conv2d", "cuda_implicit_gemm", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
+    Planted("conv2d", "cuda_implicit_gemm", "if pixel < pixels:", "if pixel <= pixels:", ("integers", "bounds")),
+    Planted("conv2d", "cuda_implicit_gemm", "g.group_C % 4 == 0 and aligned(x)", "aligned(x)", ("floats", "repeat")),
     Planted("conv2d_backward_data", "cuda_naive", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_naive", "h + g.pad_top - r", "h - g.pad_top - r"),
     Planted("conv2d_backward_filter", "cuda_naive", "range(int32(g.N * g.P * g.Q))", "range(int32(g.P * g.Q))"),

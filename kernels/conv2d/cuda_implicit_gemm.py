@@ -149,14 +149,15 @@ def _conv2d(x, w, bias, y, g, plan):
             x_at, w_at = uint32(old * DEPTH * ROW + down), uint32(old * DEPTH * FILTERS + across)
             end = uint32(x_at + DEPTH * ROW)
             while x_at < end:
-                a[0], a[1], a[2], a[3] = load4(xs, x_at)
-                a[4], a[5], a[6], a[7] = load4(xs, uint32(x_at + 64))
-                b[0], b[1], b[2], b[3] = load4(ws, w_at)
-                b[4], b[5], b[6], b[7] = load4(ws, uint32(w_at + 32))
-                x_at, w_at = uint32(x_at + ROW), uint32(w_at + FILTERS)
-                for i in range(8):
-                    for j in range(8):
-                        sums[i * 8 + j] += a[i] * b[j]
+                for e in range(2):  # of constant length: unrolled
+                    a[0], a[1], a[2], a[3] = load4(xs, x_at + e * ROW)
+                    a[4], a[5], a[6], a[7] = load4(xs, x_at + e * ROW + 64)
+                    b[0], b[1], b[2], b[3] = load4(ws, w_at + e * FILTERS)
+                    b[4], b[5], b[6], b[7] = load4(ws, w_at + e * FILTERS + 32)
+                    for i in range(8):
+                        for j in range(8):
+                            sums[i * 8 + j] += a[i] * b[j]
+                x_at, w_at = uint32(x_at + 2 * ROW), uint32(w_at + 2 * FILTERS)
         if step < uint32(plan.slices):
             for i in range(2):
                 for e in range(4):
