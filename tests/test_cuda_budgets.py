@@ -14,6 +14,7 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("average_pool2d", "cuda_naive", "_average_pool2d"): (38, 550),
     ("average_pool2d_backward", "cuda_naive", "_average_pool2d_backward"): (34, 1300),
     ("conv2d", "cuda_coalesced", "_conv2d"): (40, 500),
+    ("conv2d", "cuda_implicit_gemm", "_conv2d"): (167, 2600),
     ("conv2d", "cuda_naive", "_conv2d"): (40, 450),
     ("conv2d", "cuda_shared", "_conv2d"): (48, 850),
     ("conv2d_backward_data", "cuda_naive", "_backward_data"): (42, 800),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
 from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4, store4
 from fastconv.kernels.registry import kernel
@@ -56,6 +56,22 @@ def cuda_implicit_gemm(problem, x, w, bias, y, workspace, relu=False):
     return [Launch(_conv2d, (blocks,), (THREADS,), (x, w, given, y, g, plan))]
 
 
+@device_function
+def _store(y, sums, i, at, filters, wide):
+    """Eight sums, those from i on, to y[at] and y[at + 32] and what follows; `filters` are left there."""
+    if wide:
+        if filters > 0:
+            store4(y, at, sums[i], sums[i + 1], sums[i + 2], sums[i + 3])
+        if filters > 32:
+            store4(y, uint32(at + 32), sums[i + 4], sums[i + 5], sums[i + 6], sums[i + 7])
+    else:
+        for j in range(4):
+            if filters > j:
+                y[uint32(at + j)] = sums[i + j]
+            if filters > 32 + j:
+                y[uint32(at + 32 + j)] = sums[i + 4 + j]
+
+
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, launch_bounds=(THREADS, 3))
 def _conv2d(x, w, bias, y, g, plan):
     xs = cuda.shared.array(X_SLICES, float32, ALIGNMENT)  # (2, DEPTH, ROW)
@@ -92,7 +108,7 @@ def _conv2d(x, w, bias, y, g, plan):
         if s == g.S:
             r, s = int32(r + 1), int32(0)
 
-    # What the thread computes: pixels `down` to `down` + 3 and 64 further, filters `across` to `across` + 3 and 32 further.
+    # What the thread computes: pixels from `down` on, 4 and 64 further 4; filters from `across` on, 4 and 32 further 4.
     down, across = uint32(thread // 8 * 4), uint32(thread % 8 * 4)
     for j in range(8):
         k = uint32(k0 + across + j % 4 + j // 4 * 32)
@@ -166,20 +182,12 @@ def _conv2d(x, w, bias, y, g, plan):
         cuda.syncthreads()
         step = uint32(step + 1)
 
+    # Short loops: the compiler must unroll them, or the sums would lie in memory.
+    if plan.relu:
+        for i in range(64):
+            if sums[i] < float32(0):
+                sums[i] = float32(0)
     for i in range(8):
         pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
         if pixel < pixels:
-            for j in range(8):
-                if plan.relu and sums[i * 8 + j] < float32(0):
-                    sums[i * 8 + j] = float32(0)
-            for half in range(2):
-                k = uint32(k0 + across + half * 32)
-                at = uint32(pixel * g.K + group * g.group_K + k)
-                j = i * 8 + half * 4
-                if plan.wide_w:
-                    if k < uint32(g.group_K):
-                        store4(y, at, sums[j], sums[j + 1], sums[j + 2], sums[j + 3])
-                else:
-                    for e in range(4):
-                        if uint32(k + e) < uint32(g.group_K):
-                            y[uint32(at + e)] = sums[j + e]
+            _store(y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - k0 - across), plan.wide_w)

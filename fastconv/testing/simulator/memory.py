@@ -79,10 +79,11 @@ class Memory:
             lane = int(lanes[wrong][0])
             element = array.offset + int(np.broadcast_to(flat, lanes.shape)[wrong][0]) * array.scale
             name = array.element_name(element, lane)
-            which = f"{name} and the {len(parts) - 1} elements after it at once, which must"
-            message = f"{what} {which} begin on a multiple of {size} bytes."
-            if array.alignment % size:
-                message = message.replace("must begin", f"must (the array's alignment is {array.alignment}) begin")
+            given = f"; {array.name} itself does on one of {array.alignment}" if array.alignment % size else ""
+            message = (
+                f"{what} {name} and the {len(parts) - 1} elements after it at once, which must begin on a multiple of "
+                f"{size} bytes{given}."
+            )
             count = int(np.count_nonzero(wrong))
             self.findings.add(MISALIGNED, site, message, self.batch, lane, subject=array.name, count=count)
 
@@ -241,7 +242,6 @@ class Memory:
             self.order.time += 1
             elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
             array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
-
 
     def _measure(self, part: Part, width: int = 1) -> None:
         """Count and trace a request for `width` elements a thread, from that of `part` on."""
