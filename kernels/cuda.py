@@ -27,7 +27,7 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
     cuda = None
 
 __all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["int32", "launched_by", "simulated", "stream_handle", "uint32", "unavailable"]
+__all__ += ["instruction", "int32", "launched_by", "simulated", "stream_handle", "uint32", "unavailable"]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
@@ -110,6 +110,26 @@ def device_function(py_func: Callable[..., Any]) -> Any:
     """Make the decorated function one that kernels can call; it becomes a part of each that does."""
     # Inlined: Numba would compile it by itself only for a GPU that is there.
     return py_func if cuda is None else cuda.jit(device=True, inline="always")(py_func)
+
+
+def instruction(model: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make the decorated function one that kernels can call, for what Numba has no function.
+
+    The decorated function types and emits it, as `numba.cuda.extending.intrinsic` asks.
+
+    model: does the same in Python, for simulators. What it does to the elements of an array is one access a thread.
+    """
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        made: Any = model
+        if _is_numba_cuda() and not config.ENABLE_CUDASIM:
+            from numba.cuda.extending import intrinsic
+
+            made = intrinsic(emit)
+        made.model = model
+        return made
+
+    return decorate
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ class Guarded:
         self.array = block[begin:end].view(dtype).reshape(shape)
 
     @classmethod
-    def copy_of(cls, array: np.ndarray) -> Guarded:
+    def copy_of(cls, array: np.ndarray, offset: int | None = None) -> Guarded:
         """A copy of `array` between guards."""
-        guarded = cls(array.shape, array.dtype)
+        guarded = cls(array.shape, array.dtype, offset)
         guarded.array[...] = array
         return guarded
 

@@ -22,6 +22,7 @@ class Array:
         base: (lanes,) int, or None where all lanes have the same memory.
         ready: for each element of `data` whether it was written; None where it need not be.
         address: of data[0], in bytes, as far as sectors and banks go.
+        alignment: bytes of which the array's own beginning is a multiple; of a global array that of its allocation.
         log: where accesses are noted, to find races; None: nowhere.
         offset, scale: element i of `data` is element offset + i * scale where accesses are noted: arrays may overlap.
         root: the array that this is a part of, or itself. Messages name its elements.
@@ -33,6 +34,7 @@ class Array:
         self.strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
         self.ready: np.ndarray | None = None
         self.address, self.offset, self.scale = 0, 0, 1
+        self.alignment = data.dtype.itemsize
         self.log: IntervalLog | None = None
         self.read = self.written = np.zeros(0, bool)
         self.root = self
@@ -117,6 +119,7 @@ def global_array(name: str, array: np.ndarray) -> Array:
         whole = whole.base
     # A device allocation begins on a multiple of 256 bytes: so does the whole that this may be a part of.
     made.address = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    made.alignment = 256
     made.read, made.written = np.zeros(span, bool), np.zeros(span, bool)
     return made
 

@@ -266,6 +266,9 @@ class Expressions:
             known = None
         if known is not None:
             return self._intrinsic(known, Place(mask, site, self), args, keywords)
+        if isinstance(model := getattr(function, "model", None), FunctionType):
+            with self.memory.one_access():
+                return self.call(self.sources.model(model, site), args, keywords, mask, site)
         function = getattr(function, "py_func", function)
         if isinstance(function, FunctionType):
             return self.call(self.sources.function(function), args, keywords, mask, site)

@@ -11,6 +11,7 @@ from fastconv.testing.simulator.source import Site
 RACE = "race"
 OUT_OF_BOUNDS = "out of bounds"
 WRONG_INDEX = "wrong index"
+MISALIGNED = "misaligned"
 UNINITIALISED = "uninitialised"
 DIVERGENT_BARRIER = "divergent barrier"
 DIVERGENT_WARP = "divergent warp operation"

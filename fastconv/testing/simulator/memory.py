@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch
 from fastconv.testing.simulator.errors import SimulationError
 from fastconv.testing.simulator.fences import Fences
-from fastconv.testing.simulator.findings import OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
+from fastconv.testing.simulator.findings import MISALIGNED, OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.masks import Mask
 from fastconv.testing.simulator.races import ATOMIC, READ, WRITE, Access, IntervalLog, WarpOrder
 from fastconv.testing.simulator.source import Site
@@ -30,12 +31,61 @@ _COUNTS = {
 Update = Callable[[np.ndarray, np.ndarray], np.ndarray]  # old values and operands to new values
 
 
+class Part(NamedTuple):
+    """What one instruction does to one element a thread."""
+
+    array: Array
+    what: str
+    flat: np.ndarray
+    lanes: np.ndarray
+    mask: Mask
+    site: Site
+
+
 class Memory:
     """What the threads of a batch do to arrays."""
 
     def __init__(self, batch: Batch, findings: Findings, order: WarpOrder, fences: Fences, trace: Trace):
         self.batch, self.findings, self.order, self.fences, self.trace = batch, findings, order, fences, trace
         self.logs: list[IntervalLog] = []
+        self.parts: list[Part] | None = None  # of the instruction that is being run, if one is
+
+    @contextlib.contextmanager
+    def one_access(self) -> Iterator[None]:
+        """Within, the elements that a thread loads from an array, or stores to it, are one access to all of them."""
+        self.parts = []
+        try:
+            yield
+            accesses: dict[tuple[int, str], list[Part]] = {}
+            for part in self.parts:
+                accesses.setdefault((id(part.array), part.what), []).append(part)
+            for parts in accesses.values():
+                self._check_alignment(parts)
+                self._measure(parts[0], len(parts))
+        finally:
+            self.parts = None
+
+    def _check_alignment(self, parts: list[Part]) -> None:
+        array, what, flat, lanes, mask, site = parts[0]
+        if any(len(part.lanes) < mask.count for part in parts) or len(parts) & (len(parts) - 1):
+            return  # some were out of bounds, and that has been found
+        if any((part.flat - flat != number).any() for number, part in enumerate(parts)):
+            raise SimulationError(f"one instruction moves elements of {array.name} that do not lie side by side.", site)
+        size = len(parts) * array.dtype.itemsize
+        start = 0 if array.space == "global" else array.root.start_of(lanes)
+        place = np.broadcast_to(array.address + (flat - start) * array.dtype.itemsize, lanes.shape)
+        wrong = place % size != 0 if array.alignment % size == 0 else np.ones(len(lanes), bool)
+        if wrong.any():
+            lane = int(lanes[wrong][0])
+            element = array.offset + int(np.broadcast_to(flat, lanes.shape)[wrong][0]) * array.scale
+            name = array.element_name(element, lane)
+            given = f"; {array.name} itself does on one of {array.alignment}" if array.alignment % size else ""
+            message = (
+                f"{what} {name} and the {len(parts) - 1} elements after it at once, which must begin on a multiple of "
+                f"{size} bytes{given}."
+            )
+            count = int(np.count_nonzero(wrong))
+            self.findings.add(MISALIGNED, site, message, self.batch, lane, subject=array.name, count=count)
 
     def close_interval(self, blocks: np.ndarray | None = None) -> None:
         """At a barrier of all blocks, or of those that are True: accesses before and after it do not race."""
@@ -177,25 +227,33 @@ class Memory:
         stored: np.ndarray | None = None,
     ) -> None:
         """Count the request, trace it, and note it for the search for races."""
-        key = (array.space, what)
-        if key not in _COUNTS:
+        if (array.space, what) not in _COUNTS:
             return
         if array.space == "global":
             (array.read if what == READ else array.written)[flat] = True
             if what == ATOMIC:
                 array.read[flat] = True
+        part = Part(array, what, flat, lanes, mask, site)
+        if self.parts is None:
+            self._measure(part)
+        else:
+            self.parts.append(part)
+        if array.log is not None:
+            self.order.time += 1
+            elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
+            array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
+
+    def _measure(self, part: Part, width: int = 1) -> None:
+        """Count and trace a request for `width` elements a thread, from that of `part` on."""
+        array, what, flat, lanes, mask, site = part
         if flat.ndim == 0:
             cost = traffic.one_address(int(np.count_nonzero(mask.active_warps)))
         else:
             item = array.dtype.itemsize
             measure = traffic.sectors if array.space == "global" else traffic.wavefronts
-            cost = measure(array.address + flat * item, lanes, self.batch.lanes, item)
-        getattr(site.counts, _COUNTS[key]).add(*cost)
-        self.trace.access(self.batch, array, what, flat, lanes, site)
-        if array.log is not None:
-            self.order.time += 1
-            elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
-            array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
+            cost = measure(array.address + flat * item, lanes, self.batch.lanes, item * width)
+        getattr(site.counts, _COUNTS[array.space, what]).add(*cost)
+        self.trace.access(self.batch, array, what, flat, lanes, site, width)
 
 
 def _turns(elements: np.ndarray) -> Iterator[np.ndarray]:

@@ -34,6 +34,7 @@ class Shared:
             shape, dtype = _shape(shape, place.site), np.dtype(dtype)
             name = _name(place.site, "shared array")
             made = self._dynamic(name, dtype) if shape == (0,) else self._static(name, shape, dtype, place.site)
+            made.alignment = alignment or made.alignment
             self.arrays[place.site] = made
         return self.arrays[place.site]
 
@@ -61,7 +62,7 @@ class Shared:
         made = Array(
             name, "shared", (self.dynamic_bytes // item,), raw.view(dtype), self.batch.block * (stride // item)
         )
-        made.ready, made.log, made.scale = ready[::item], log, item
+        made.ready, made.log, made.scale, made.alignment = ready[::item], log, item, 16
         return made
 
 

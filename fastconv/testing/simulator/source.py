@@ -34,7 +34,7 @@ class Site:
 class Sources:
     """All functions met in a run, and the places in them."""
 
-    functions: dict[Callable[..., Any], Function] = field(default_factory=dict)
+    functions: dict[Any, Function] = field(default_factory=dict)
     lines: dict[tuple[str, int], Line] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
 
@@ -43,6 +43,12 @@ class Sources:
         if python not in self.functions:
             self.functions[python] = Function(python, self)
         return self.functions[python]
+
+    def model(self, python: Callable[..., Any], site: Site) -> Function:
+        """The model of an instruction: all that it does happens at the place of the call."""
+        if (python, site) not in self.functions:
+            self.functions[python, site] = Function(python, self, site)
+        return self.functions[python, site]
 
     def site(self, file: str, node: ast.AST, function: str) -> Site:
         number, column = node.lineno, node.col_offset  # type: ignore[attr-defined]
@@ -65,10 +71,10 @@ class Sources:
 class Function:
     """One Python function: `tree`, `signature`, and `names`, what its free names stand for.
 
-    Every statement and expression of `tree` has an attribute `site`.
+    Every statement and expression of `tree` has an attribute `site`: its own place, or for all of them `site`.
     """
 
-    def __init__(self, python: Callable[..., Any], sources: Sources):
+    def __init__(self, python: Callable[..., Any], sources: Sources, site: Site | None = None):
         try:
             lines, first = inspect.getsourcelines(python)
         except (OSError, TypeError) as error:
@@ -90,8 +96,8 @@ class Function:
         self.last_line = first + len(lines) - 1
         for node in (tree, *(inner for statement in tree.body for inner in ast.walk(statement))):
             if isinstance(node, (ast.stmt, ast.expr)):
-                node.site = sources.site(self.file, node, self.name)  # type: ignore[union-attr]
-        for number in range(tree.lineno, self.last_line + 1):
+                node.site = site or sources.site(self.file, node, self.name)  # type: ignore[union-attr]
+        for number in range(tree.lineno, self.last_line + 1) if site is None else ():
             sources.line(self.file, number, self.name)
         self.escaping = self._escaping()
 

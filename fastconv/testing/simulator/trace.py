@@ -22,8 +22,10 @@ class Trace:
         self.arrays: dict[str, dict[str, Any]] = {}
         self.names: dict[int, str] = {}  # of arrays, each its own
 
-    def access(self, batch: Batch, array: Array, what: str, flat: np.ndarray, lanes: np.ndarray, site: Site) -> None:
-        """Note which element each thread of the block touches; -1 for threads that do not."""
+    def access(
+        self, batch: Batch, array: Array, what: str, flat: np.ndarray, lanes: np.ndarray, site: Site, width: int
+    ) -> None:
+        """Note which element each thread of the block touches, the first of `width`; -1 for threads that do not."""
         here = self._here(batch)
         if here is None:
             return
@@ -36,7 +38,8 @@ class Trace:
         elements[lanes[inside] - here.start] = local - root.start_of(lanes[inside])
         about = {"space": root.space, "shape": root.shape, "strides": root.strides, "item": root.dtype.itemsize}
         self.arrays.setdefault(name, {**about, "address": root.address, "dense": root.is_dense})
-        self._add({"line": site.line, "file": site.file, "what": what, "array": name, "elements": elements.tolist()})
+        step = {"line": site.line, "file": site.file, "what": what, "array": name, "elements": elements.tolist()}
+        self._add({**step, "width": width})
 
     def barrier(self, batch: Batch, mask_lanes: np.ndarray, what: str, site: Site) -> None:
         here = self._here(batch)

@@ -1,0 +1,78 @@
+"""Four floats in one instruction: the loads and stores of 128 bits that Numba has no functions for.
+
+    a, b, c, d = load4(x, i)     # x[i] to x[i + 3]
+    store4(x, i, a, b, c, d)
+
+x is a flat array in global or shared memory. x[i] must lie on a multiple of 16 bytes: i is a multiple of 4, and so
+must be the array's own place (`aligned`, or `cuda.shared.array(n, float32, ALIGNMENT)`).
+
+A thread that moves four floats at a time sends a quarter of the requests. Each function here is emitted as LLVM's vector
+operation, which becomes LDG.E.128, STG.E.128, LDS.128 or STS.128. The model beside it says the same in Python; it is
+what simulators run, where it counts as one access of 16 bytes.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import config, float32, types
+
+from fastconv.kernels.cuda import instruction
+
+BYTES = 16
+ALIGNMENT = None if config.ENABLE_CUDASIM else BYTES  # of a shared array: Numba's simulator takes none
+_FLOAT4 = types.UniTuple(float32, 4)
+_VECTOR = ir.VectorType(ir.FloatType(), 4)
+
+
+def aligned(*arrays):
+    """Whether all arrays, NumPy's or on a GPU, begin on a multiple of 16 bytes; None counts as one."""
+    interfaces = [
+        getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+        for array in arrays
+        if array is not None
+    ]
+    return all(interface["data"][0] % BYTES == 0 for interface in interfaces)
+
+
+def _load4(array, i):
+    return array[i], array[i + 1], array[i + 2], array[i + 3]
+
+
+@instruction(model=_load4)
+def load4(typing, array, i):
+    """The four floats from array[i] on, as a tuple."""
+
+    def emit(context, builder, signature, arguments):
+        vector = builder.load(_place(context, builder, signature, arguments), align=BYTES)
+        lanes = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(4)]
+        return context.make_tuple(builder, _FLOAT4, lanes)
+
+    return _FLOAT4(array, i), emit
+
+
+def _store4(array, i, a, b, c, d):
+    array[i] = a
+    array[i + 1] = b
+    array[i + 2] = c
+    array[i + 3] = d
+
+
+@instruction(model=_store4)
+def store4(typing, array, i, a, b, c, d):
+    """array[i], array[i + 1], array[i + 2], array[i + 3] = a, b, c, d."""
+
+    def emit(context, builder, signature, arguments):
+        vector = ir.Constant(_VECTOR, ir.Undefined)
+        for lane, value in enumerate(arguments[2:]):
+            vector = builder.insert_element(vector, value, ir.IntType(32)(lane))
+        builder.store(vector, _place(context, builder, signature, arguments), align=BYTES)
+        return context.get_dummy_value()
+
+    return types.void(array, i, float32, float32, float32, float32), emit
+
+
+def _place(context, builder, signature, arguments):
+    """A pointer to the four floats."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    i = context.cast(builder, arguments[1], signature.args[1], types.int64)
+    return builder.bitcast(builder.gep(array.data, [i]), _VECTOR.as_pointer())
