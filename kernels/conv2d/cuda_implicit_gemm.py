@@ -5,9 +5,9 @@ window. A block computes a tile of 128 pixels x 64 filters of one group, each of
 it copies slices of 8 elements of the windows, and of w, to shared memory; where an element lies in x is worked out on
 the way.
 
-Beside cuda_shared: an element read from shared memory is used 8 times, not once, since 16 of them make 64 products. Four
-floats move in one instruction: along C from x, along K from w and to y, where there are multiples of four. Slices are
-kept twice: while one is multiplied, the next is on its way, first to registers, then to the other copy, so one barrier
+Beside cuda_shared: an element read from shared memory is used 8 times, not once, since 16 of them make 64 products.
+Four floats move in one instruction: along C from x, along K from w and to y, where there are multiples of four. Slices
+are kept twice: while one is multiplied, the next is on its way, first to registers, then to the other copy, so one barrier
 a slice is enough. In shared memory x's slice is turned round, so that a thread's pixels lie side by side; rows of 4
 floats more than pixels keep its columns in different banks. Limited by FLOPs where tiles are full.
 """
