@@ -8,8 +8,8 @@ the way.
 Beside cuda_shared: an element read from shared memory is used 8 times, not once, since 16 of them make 64 products.
 Four floats move in one instruction: along C from x, along K from w and to y, where there are multiples of four. Slices
 are kept twice: while one is multiplied, the next is on its way, first to registers, then to the other copy, so one
-barrier a slice is enough. In shared memory x's slice is turned round, so that a thread's pixels lie side by side; rows of 4
-floats more than pixels keep its columns in different banks. Limited by FLOPs where tiles are full.
+barrier a slice is enough. In shared memory x's slice is turned round, so that a thread's pixels lie side by side; rows
+of 4 floats more than pixels keep its columns in different banks. Limited by FLOPs where tiles are full.
 """
 
 from __future__ import annotations
