@@ -6,9 +6,9 @@
 x is a flat array in global or shared memory. x[i] must lie on a multiple of 16 bytes: i is a multiple of 4, and so
 must be the array's own place (`aligned`, or `cuda.shared.array(n, float32, ALIGNMENT)`).
 
-A thread that moves four floats at a time sends a quarter of the requests. Each function here is emitted as LLVM's vector
-operation, which becomes LDG.E.128, STG.E.128, LDS.128 or STS.128. The model beside it says the same in Python; it is
-what simulators run, where it counts as one access of 16 bytes.
+A thread that moves four floats at a time sends a quarter of the requests. Each function here is emitted as LLVM's
+vector operation, which becomes LDG.E.128, STG.E.128, LDS.128 or STS.128. The model beside it says the same in Python;
+it is what simulators run, where it counts as one access of 16 bytes.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ window. A block computes a tile of 128 pixels x 64 filters of one group, each of
 it copies slices of 8 elements of the windows, and of w, to shared memory; where an element lies in x is worked out on
 the way.
 
-Beside cuda_shared: an element read from shared memory is used 8 times, not once, since 16 of them make 64 products. Four
-floats move in one instruction: along C from x, along K from w and to y, where there are multiples of four. Slices are
-kept twice: while one is multiplied, the next is on its way, first to registers, then to the other copy, so one barrier
-a slice is enough. In shared memory x's slice is turned round, so that a thread's pixels lie side by side; rows of 4
-floats more than pixels keep its columns in different banks. Limited by FLOPs where tiles are full.
+Beside cuda_shared: an element read from shared memory is used 8 times, not once, since 16 of them make 64 products.
+Four floats move in one instruction: along C from x, along K from w and to y, where there are multiples of four. Slices
+are kept twice: while one is multiplied, the next is on its way, first to registers, then to the other copy, so one
+barrier a slice is enough. In shared memory x's slice is turned round, so that a thread's pixels lie side by side; rows
+of 4 floats more than pixels keep its columns in different banks. Limited by FLOPs where tiles are full.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def _conv2d(x, w, bias, y, g, plan):
     for i in range(2):
         pixel = uint32(pixel0 + column + i * (PIXELS // 2))
         n, pixel = int32(pixel // uint32(g.P * g.Q)), uint32(pixel % uint32(g.P * g.Q))
-        h0[i] = int32(pixel // uint32(g.Q) * g.stride_h - g.pad_top)
-        j0[i] = int32(pixel % uint32(g.Q) * g.stride_w - g.pad_left)
+        h0[i] = int32(int32(pixel // uint32(g.Q)) * g.stride_h - g.pad_top)
+        j0[i] = int32(int32(pixel % uint32(g.Q)) * g.stride_w - g.pad_left)
         corner[i] = int32(((n * g.H + h0[i]) * g.W + j0[i]) * g.C + group * g.group_C)
         if n >= g.N:
             h0[i] = int32(-(1 << 30))  # above the image with every tap
@@ -190,4 +190,6 @@ def _conv2d(x, w, bias, y, g, plan):
     for i in range(8):
         pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
         if pixel < pixels:
-            _store(y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - k0 - across), plan.wide_w)
+            _store(
+                y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - int32(k0 + across)), plan.wide_w
+            )
