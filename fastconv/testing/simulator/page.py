@@ -112,6 +112,7 @@ def _data(report: Report) -> dict[str, Any]:
                 "what": step["what"],
                 "array": step["array"],
                 "elements": step["elements"],
+                "width": step["width"],
             }
             for step in report.trace.steps
         ],
