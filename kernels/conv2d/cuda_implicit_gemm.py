@@ -94,8 +94,8 @@ def _conv2d(x, w, bias, y, g, plan):
     for i in range(2):
         pixel = uint32(pixel0 + column + i * (PIXELS // 2))
         n, pixel = int32(pixel // uint32(g.P * g.Q)), uint32(pixel % uint32(g.P * g.Q))
-        h0[i] = int32(pixel // uint32(g.Q) * g.stride_h - g.pad_top)
-        j0[i] = int32(pixel % uint32(g.Q) * g.stride_w - g.pad_left)
+        h0[i] = int32(int32(pixel // uint32(g.Q)) * g.stride_h - g.pad_top)
+        j0[i] = int32(int32(pixel % uint32(g.Q)) * g.stride_w - g.pad_left)
         corner[i] = int32(((n * g.H + h0[i]) * g.W + j0[i]) * g.C + group * g.group_C)
         if n >= g.N:
             h0[i] = int32(-(1 << 30))  # above the image with every tap
@@ -190,4 +190,6 @@ def _conv2d(x, w, bias, y, g, plan):
     for i in range(8):
         pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
         if pixel < pixels:
-            _store(y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - k0 - across), plan.wide_w)
+            _store(
+                y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - int32(k0 + across)), plan.wide_w
+            )

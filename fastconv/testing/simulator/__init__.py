@@ -9,8 +9,8 @@ lie side by side for counting sectors and bank conflicts, and every expression h
 
 What is not modelled:
 - threads that wait for each other outside of barriers, by locks or flags: they end as an endless loop;
-- cooperative groups, textures, vector types, fp16 and bf16 intrinsics, inline PTX without a model
-  (`kernels.cuda.instruction`);
+- cooperative groups, textures, vector types, fp16 and bf16 intrinsics;
+- inline PTX without a model (`kernels.cuda.instruction`);
 - the contraction of a * b + c to one fma by the compiler: write `cuda.fma` for it (in float64 it rounds twice here);
 - the type of a variable that depends on code that is not run: Numba takes all of its assignments together;
 - the last bit of functions such as exp; caches; time.

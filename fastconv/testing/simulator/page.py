@@ -112,7 +112,7 @@ def _data(report: Report) -> dict[str, Any]:
                 "what": step["what"],
                 "array": step["array"],
                 "elements": step["elements"],
-                "width": step.get("width", 1),
+                "width": step["width"],
             }
             for step in report.trace.steps
         ],

@@ -45,7 +45,16 @@ class Trace:
         here = self._here(batch)
         if here is not None and mask_lanes[here].any():
             came = np.where(mask_lanes[here], 0, -1)
-            self._add({"line": site.line, "file": site.file, "what": what, "array": None, "elements": came.tolist()})
+            self._add(
+                {
+                    "line": site.line,
+                    "file": site.file,
+                    "what": what,
+                    "array": None,
+                    "elements": came.tolist(),
+                    "width": 1,
+                }
+            )
 
     def _name(self, array: Array, site: Site) -> str:
         """The array's name; with its function's where another array has it already."""
