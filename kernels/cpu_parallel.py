@@ -6,7 +6,7 @@ slow machine). Numba's threading layers export one C function, `numba_parallel_f
 here a task is a few instructions that unpack the arguments and call the worker.
 
 In a task denormal numbers (below 1e-38 in float32) count as zero, as in TensorFlow: a trained network's gradients and
-an optimizer's means fade into them, and many processors compute with them ten to a hundred times as slowly.
+an optimizer's means fade into them, and many processors compute with them far more slowly.
 """
 
 from __future__ import annotations

@@ -77,12 +77,6 @@ def tile_max(typingctx, best, other):
 
 
 @intrinsic
-def tile_add(typingctx, total, other):
-    """The sum."""
-    return total(total, other), _elementwise(lambda b, x, y: b.fadd(x, y))
-
-
-@intrinsic
 def tile_divide(typingctx, tile, divisor):
     """The quotient by a scalar."""
 

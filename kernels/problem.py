@@ -261,6 +261,12 @@ class Conv2DProblem(_Window2D):
         """Two for each multiply-add, padding counted as data."""
         return 2 * self.N * self.P * self.Q * self.K * self.R * self.S * (self.C // self.groups)
 
+    @functools.cached_property
+    def is_matrix_product(self) -> bool:
+        """Whether it is that of x (N * H * W, C) and w (C, K)."""
+        same_pixels = (self.P, self.Q) == (self.H, self.W)
+        return same_pixels and (self.R, self.S, self.stride_h, self.stride_w, self.groups) == (1, 1, 1, 1, 1)
+
 
 @dataclass(frozen=True)
 class Pool2DProblem(_Window2D):

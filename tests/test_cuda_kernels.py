@@ -37,8 +37,8 @@ def test_clean_and_right_in_the_simulator(kernel):
 
 
 @pytest.mark.parametrize("index", range(len(PLANTED)), ids=lambda i: f"{PLANTED[i].op}-{PLANTED[i].kernel}-{i}")
-def test_a_planted_fault_is_found_in_the_simulator(index, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_kernels", dict(registry._kernels))
+@pytest.mark.usefixtures("forget_user_kernels")
+def test_a_planted_fault_is_found_in_the_simulator(index, tmp_path):
     planted = PLANTED[index]
     kernel = registry.load(planted.op, planted.write(tmp_path, index))
     with pytest.raises((Mismatch, SimulationError)):

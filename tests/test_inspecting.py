@@ -3,10 +3,10 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 
+import browser
 import pytest
+from browser import BOTH_SCHEMES, NEEDS_BROWSER
 from cuda_cases import NEEDS_TOOLKIT, why_no_toolkit
 
 from fastconv import kernels
@@ -20,9 +20,6 @@ from fastconv.inspecting.page import render
 from fastconv.inspecting.report import inspect_kernel
 from fastconv.kernels.cuda import FLOATS, cuda, cuda_jit, device_function, float32, int32
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 PROBLEM = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=3 K=5 R=3 S=2")
 
 
@@ -363,22 +360,10 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
     assert page.count('class="view"') == 2
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH (Debian: apt install chromium)")
-@pytest.mark.parametrize("scheme, paper", [(0, "rgb(21, 23, 26)"), (1, "rgb(255, 255, 255)")], ids=["dark", "light"])
+@NEEDS_BROWSER
+@BOTH_SCHEMES
 def test_the_page_in_a_browser(page, tmp_path, scheme, paper):
-    outer = tmp_path / "outer.html"
-    outer.write_text(_OUTER.format(page=html.escape(page)), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    flags += [f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=5000", "--dump-dom"]
-    shown = subprocess.run([BROWSER, *flags, outer.as_uri()], capture_output=True, text=True, timeout=120)
-    found = re.search(r'data-seen="([^"]*)"', shown.stdout)
-    assert found, shown.stdout[:500] + shown.stderr[-2000:]
-    seen = json.loads(html.unescape(found[1]))
+    seen = json.loads(browser.seen(_OUTER.format(page=html.escape(page)), tmp_path, scheme))
     assert seen["ready"] == "true" and seen["overflow"] <= 0
     assert seen["views"] == 1 and seen["other"] == ["view1"]
     assert seen["pointed"] and all("FFMA" in text for text in seen["pointed"])

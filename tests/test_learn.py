@@ -4,13 +4,13 @@ import html
 import linecache
 import re
 import string
-import subprocess
 from pathlib import Path
 
+import browser
 import pytest
+from browser import NEEDS_BROWSER
 from cuda_cases import NEEDS_TOOLKIT
 from learn_cases import WRONG
-from test_simulator_page import BROWSER
 
 from fastconv import kernels, learn
 from fastconv.cli import main
@@ -414,15 +414,10 @@ def test_html_is_escaped(shown_html, tmp_path):
     assert html.escape(repr(opened)) in opened._repr_html_()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH (Debian: apt install chromium)")
+@NEEDS_BROWSER
 def test_in_a_browser(shown_html, tmp_path):
-    page = tmp_path / "page.html"
     script = """<script>addEventListener("load", () => {
       for (const part of document.querySelectorAll("details")) part.open = true;
       setTimeout(() => { document.body.dataset.seen = [...document.querySelectorAll("iframe")].map((frame) =>
         frame.contentDocument.documentElement.dataset.ready + frame.clientHeight).join(); }, 1000); });</script>"""
-    page.write_text(shown_html + script, encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom"]
-    shown = subprocess.run([BROWSER, *flags, page.as_uri()], capture_output=True, text=True, timeout=120)
-    assert re.search(r'data-seen="true640,true640"', shown.stdout), shown.stdout[-300:] + shown.stderr[-2000:]
+    assert browser.seen(shown_html + script, tmp_path) == "true640,true640"

@@ -3,17 +3,14 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 
+import browser
 import pytest
+from browser import BOTH_SCHEMES, NEEDS_BROWSER
 
 from fastconv.bench import roofline
 from fastconv.bench.page import render
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 NASTY = "y[0, 1]: expected 1, got nan </pre><script>alert(1)</script> \"quoted\" 'too' {{ROWS}}"
 
 
@@ -168,22 +165,10 @@ document.getElementById("frame").addEventListener("load", (event) => {{
 }});</script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH (Debian: apt install chromium)")
-@pytest.mark.parametrize("scheme, paper", [(0, "rgb(21, 23, 26)"), (1, "rgb(255, 255, 255)")], ids=["dark", "light"])
+@NEEDS_BROWSER
+@BOTH_SCHEMES
 def test_in_a_browser_of_a_phones_width(sample, tmp_path, scheme, paper):
-    outer = tmp_path / "outer.html"
-    outer.write_text(_OUTER.format(page=html.escape(render(sample))), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    flags += [f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=5000", "--dump-dom"]
-    shown = subprocess.run([BROWSER, *flags, outer.as_uri()], capture_output=True, text=True, timeout=120)
-    found = re.search(r'data-seen="([^"]*)"', shown.stdout)
-    assert found, shown.stdout[:500] + shown.stderr[-2000:]
-    seen = json.loads(html.unescape(found[1]))
+    seen = json.loads(browser.seen(_OUTER.format(page=html.escape(render(sample))), tmp_path, scheme))
     assert seen["ready"] == "true" and seen["overflow"] <= 0
     up = [float(text) for text in seen["up"]]
     assert up == sorted(up) and [float(text) for text in seen["down"]] == up[::-1] and len(set(up)) > 4

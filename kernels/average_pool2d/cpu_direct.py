@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, thread_count
-from fastconv.kernels.cpu_simd import at, lanes, tile_load, tile_shape, tile_store, tile_zero
-from fastconv.kernels.cpu_windows import inside, tile_add, tile_divide
+from fastconv.kernels.cpu_simd import at, lanes, tile_add, tile_load, tile_shape, tile_store, tile_zero
+from fastconv.kernels.cpu_windows import inside, tile_divide
 from fastconv.kernels.registry import kernel
 
 

@@ -33,7 +33,7 @@ def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
         for s in range(p.S)
     ]
     N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
-    if (p.R, p.S, p.stride_h, p.stride_w, p.groups) == (1, 1, 1, 1, 1) and (P, Q) == (H, W):
+    if p.is_matrix_product:
         N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
     return cpu_taps.Grid(
         N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0,

@@ -40,8 +40,7 @@ def _workspace_bytes(problem):
 
 def unsupported(problem):
     """Why a problem is no matrix product, or None."""
-    p = problem
-    if (p.R, p.S, p.stride_h, p.stride_w, p.groups) == (1, 1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
+    if problem.is_matrix_product:
         return None
     return "it is no product of two matrices: the window must be 1x1, stride and groups 1, padding 0"
 

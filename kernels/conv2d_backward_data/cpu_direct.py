@@ -25,7 +25,7 @@ def grids_of(problem: Conv2DProblem) -> tuple[cpu_taps.Grid, ...]:
     """One grid a phase: the pixels (row + i * stride_h, column + j * stride_w) of gx."""
     p = problem
     filters = p.K // p.groups  # channels of gy that one channel of gx sees
-    if (p.R, p.S, p.stride_h, p.stride_w, p.groups) == (1, 1, 1, 1, 1) and (p.P, p.Q) == (p.H, p.W):
+    if p.is_matrix_product:
         pixels = p.N * p.P * p.Q  # a matrix product: all pixels are one row
         tap = np.array([(0, 0, 0, filters)], np.int64)
         return (cpu_taps.Grid(1, 1, pixels, p.K, 1, pixels, 1, 1, 0, 0, p.C, 0, tap, filters, 1, p.C),)

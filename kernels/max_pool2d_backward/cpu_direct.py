@@ -12,13 +12,12 @@ import numpy as np
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, thread_count
-from fastconv.kernels.cpu_simd import at, lanes, tile_above, tile_load, tile_shape, tile_store
+from fastconv.kernels.cpu_simd import at, lanes, tile_above, tile_add, tile_load, tile_shape, tile_store
 from fastconv.kernels.cpu_windows import (
     bands,
     clear_beside,
     clear_rows,
     inside,
-    tile_add,
     tile_max,
     tile_unless_max,
     tile_where_max,
