@@ -12,11 +12,13 @@ class Variable:
     """A weight of a layer or a slot of an optimizer.
 
     Attributes:
-        value: the array. Its identity never changes; `assign` writes into it.
+        value: the array. Its identity never changes; `assign` writes into it. Where a GPU has newer values they are
+            fetched when this is read; an array kept from before a step there is out of date.
         gradient: array of `value`'s shape and dtype that a layer's `backward` overwrites; None before the
             first backward pass and always None where `trainable` is False.
         trainable: whether the optimizer updates it.
         regularizer, constraint: callables as in `fastconv.regularizers` / `fastconv.constraints`, or None.
+        mirror: what keeps a copy on a GPU, or None; `unmirrored` is the array without a look at it.
         name: the name within its layer ("kernel"); `path` has the layer's name before it ("conv2d/kernel").
     """
 
@@ -29,7 +31,8 @@ class Variable:
         constraint: Callable[[np.ndarray], np.ndarray] | None = None,
         path: str | None = None,
     ) -> None:
-        self.value = value
+        self.unmirrored = value
+        self.mirror: Any = None
         self.gradient: np.ndarray | None = None
         self.name = name
         self.path = path or name
@@ -38,12 +41,23 @@ class Variable:
         self.constraint = constraint
 
     @property
+    def value(self) -> np.ndarray:
+        if self.mirror is not None:
+            self.mirror.fetch()
+        return self.unmirrored
+
+    @value.setter
+    def value(self, value: np.ndarray) -> None:
+        if value is not self.unmirrored:  # as it is after `variable.value += 1`
+            self.assign(value)
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape
+        return self.unmirrored.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self.value.dtype
+        return self.unmirrored.dtype
 
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
@@ -62,6 +76,9 @@ class Variable:
             )
         self.value[...] = value
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "unmirrored": self.value, "mirror": None}  # a copy has none on a GPU yet
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:

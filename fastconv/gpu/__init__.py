@@ -1,0 +1,13 @@
+"""Training and inference on a GPU: a model's step as a list of launches, made once for a shape of batch and replayed.
+
+    memory.py      arrays on the device, and the stream that all work is queued on
+    parameters.py  the weights and an optimizer's slots there, as one flat buffer each
+    program.py     launches in their order, captured into a CUDA graph
+    network.py     what each layer adds to a program
+    objective.py   what a loss and metrics add
+    updates.py     what an optimizer adds
+    runner.py      the steps that `fit`, `evaluate` and `predict` ask for
+
+Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are the
+device's memory, so all of it runs without a GPU too.
+"""

@@ -1,0 +1,109 @@
+"""Arrays on the device, the stream that all work of a model is queued on, and how batches get there."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels import cuda
+
+_BLOCKS = 2  # in which batches wait: one is on its way while the other is written
+_TO_DEVICE, _WITHIN_DEVICE = 1, 3  # cudaMemcpyKind
+
+
+class Memory:
+    """The device's memory: CuPy's, or where launches are simulated NumPy's. All arrays are float32.
+
+    Attributes:
+        stream: CuPy's, not blocked by others; None in a simulator.
+        allocated_bytes: so far.
+    """
+
+    def __init__(self) -> None:
+        self.simulated = cuda.simulated()
+        self.arrays: Any = np if self.simulated else cuda.import_cupy()
+        self.stream: Any = None if self.simulated else self.arrays.cuda.Stream(non_blocking=True)
+        self.allocated_bytes = 0
+
+    def queued(self) -> Any:
+        """Within, work goes to the stream."""
+        return contextlib.nullcontext() if self.stream is None else self.stream
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        """A new array of zeros.
+
+        Raises:
+            MemoryError: the device has not as much memory left; the message says how much is in use.
+        """
+        try:
+            with self.queued():
+                made = self.arrays.zeros(shape, dtype)
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":  # CuPy's, which is no MemoryError
+                raise
+            raise MemoryError(
+                f"the GPU has no room for an array of shape {shape} beside this model's {self.allocated_bytes >> 20} "
+                f"MiB: a smaller batch_size needs less ({error})."
+            ) from error
+        self.allocated_bytes += made.nbytes
+        return made
+
+    def upload(self, array: Any, values: np.ndarray) -> None:
+        """Copy from the host; returns when `values` may be changed."""
+        if self.simulated:
+            np.copyto(array, values)
+        else:
+            array.set(np.ascontiguousarray(values, np.float32), stream=self.stream)
+            self.stream.synchronize()
+
+    def download(self, array: Any) -> np.ndarray:
+        """A copy on the host, once all that was queued is done."""
+        if self.simulated:
+            return np.array(array)
+        return self.arrays.asnumpy(array, stream=self.stream)
+
+
+class Inlet:
+    """What a step reads anew each time: one block on the device, and how it is filled while the step before still runs.
+
+    The host writes a block of pinned memory, which is copied to the device on a stream of its own; what is left to do
+    between two steps is a copy within the device.
+    """
+
+    def __init__(self, memory: Memory, size: int) -> None:
+        self._memory = memory
+        self.block = memory.zeros((size,))
+        self._turn = 0
+        if memory.simulated:
+            self._hosts = [np.zeros(size, np.float32)]
+            return
+        cupy = memory.arrays
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._pinned = [cupy.cuda.alloc_pinned_memory(4 * size) for _ in range(_BLOCKS)]
+        self._hosts = [np.frombuffer(pinned, np.float32, size) for pinned in self._pinned]
+        self._waiting = [memory.zeros((size,)) for _ in range(_BLOCKS)]
+        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(_BLOCKS)]
+        self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(_BLOCKS)]
+
+    def begin(self) -> np.ndarray:
+        """Memory of the host for the next step's block, float32; waits until it is free."""
+        if not self._memory.simulated:
+            self._arrived[self._turn].synchronize()
+        return self._hosts[self._turn]
+
+    def send(self) -> None:
+        """What was written since `begin` is the block of the steps that are queued from now on."""
+        turn, host = self._turn, self._hosts[self._turn]
+        self._turn = (turn + 1) % len(self._hosts)
+        if self._memory.simulated:
+            np.copyto(self.block, host)
+            return
+        copy, stream, waiting = self._memory.arrays.cuda.runtime.memcpyAsync, self._memory.stream, self._waiting[turn]
+        self._stream.wait_event(self._taken[turn])
+        copy(waiting.data.ptr, host.ctypes.data, host.nbytes, _TO_DEVICE, self._stream.ptr)
+        self._arrived[turn].record(self._stream)
+        stream.wait_event(self._arrived[turn])
+        copy(self.block.data.ptr, waiting.data.ptr, host.nbytes, _WITHIN_DEVICE, stream.ptr)
+        self._taken[turn].record(stream)
