@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from fastconv.autotuning import autotune
     from fastconv.constraints import Constraint
+    from fastconv.devices import device
     from fastconv.initializers import Initializer
     from fastconv.layers import Input, InputLayer, Layer
     from fastconv.losses import Loss
@@ -63,6 +64,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "device",
     "initializers",
     "kernels",
     "layers",
@@ -91,6 +93,7 @@ _HOMES = {
     "Sequential": "models",
     "Variable": "variable",
     "autotune": "autotuning",
+    "device": "devices",
 }
 
 

@@ -95,7 +95,7 @@ class Loss(Configurable):
         """The reduced loss, a float; with the reduction "none" an array."""
         y_true, y_pred = np.asarray(y_true), as_float(y_pred)
         values, mask = self._values(y_true, *self.prepare(y_true, y_pred))
-        weighted = values * self._factors(values, mask, sample_weight)
+        weighted = values * self.factors(values, mask, sample_weight)
         return weighted if self.reduction in ("none", None) else float(weighted.sum())
 
     def gradient(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> np.ndarray:
@@ -127,7 +127,7 @@ class Loss(Configurable):
         out = np.empty_like(y_pred) if out is None else out
         target, prediction = self.prepare(y_true, y_pred)
         values, mask = self._values(y_true, target, prediction)
-        factors = self._factors(values, mask, sample_weight)
+        factors = self.factors(values, mask, sample_weight)
         gradient = self.view(out, y_true.ndim)
         call_gradient(target, prediction, gradient)
         gradient *= factors[..., None]
@@ -144,7 +144,7 @@ class Loss(Configurable):
         mask = mask.reshape(values.shape)
         return np.where(mask, values, values.dtype.type(0)), mask
 
-    def _factors(self, values: np.ndarray, mask: np.ndarray | None, sample_weight: Any) -> np.ndarray:
+    def factors(self, values: np.ndarray, mask: np.ndarray | None, sample_weight: Any) -> np.ndarray:
         """What each value is multiplied by before all are summed: of `values`' shape, or a scalar for all."""
         weights = np.ones((), values.dtype)
         if sample_weight is not None:

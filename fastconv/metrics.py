@@ -69,6 +69,11 @@ class Mean(Metric):
             self._count += float(_per_sample(weights).sum())
         self._total += float(_per_sample(values).sum())
 
+    def add(self, total: float, count: float) -> None:
+        """Take values into account that were weighted and summed elsewhere, and the sum of their weights."""
+        self._total += total
+        self._count += count
+
     def result(self) -> float:
         return self._total / self._count if self._count else 0.0
 
@@ -87,57 +92,57 @@ class MeanMetricWrapper(Mean):
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", None), dtype)
-        self._fn = fn
-        self._options = options
+        self.fn = fn
+        self.options = options
 
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        values = self._fn(np.asarray(y_true), np.asarray(y_pred), **self._options)
+        values = self.fn(np.asarray(y_true), np.asarray(y_pred), **self.options)
         super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
+        return {**super().get_config(), **self.options}
 
 
 def accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """Where y_true equals y_pred."""
-    y_true, y_pred = _same_rank(np.asarray(y_true), np.asarray(y_pred))
+    y_true, y_pred = same_rank(np.asarray(y_true), np.asarray(y_pred))
     return y_true == y_pred
 
 
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> np.ndarray:
     """Where y_true, of 0 and 1, tells whether y_pred is above `threshold`."""
-    y_true, y_pred = _same_rank(np.asarray(y_true), np.asarray(y_pred))
+    y_true, y_pred = same_rank(np.asarray(y_true), np.asarray(y_pred))
     return y_true == (y_pred > threshold)
 
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """Where the largest of y_pred is at the place of the largest of y_true, over the last axis."""
-    y_true, y_pred = _rows(y_true, y_pred)
+    y_true, y_pred = rows(y_true, y_pred)
     return y_true.argmax(axis=-1) == y_pred.argmax(axis=-1)
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """Where the largest of y_pred, over the last axis, is at the place y_true."""
-    y_true, y_pred = _labels(y_true, y_pred)
+    y_true, y_pred = labels(y_true, y_pred)
     return y_true == y_pred.argmax(axis=-1)
 
 
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> np.ndarray:
     """Where y_pred at the largest of y_true is among the `k` largest of y_pred, over the last axis."""
-    y_true, y_pred = _rows(y_true, y_pred)
+    y_true, y_pred = rows(y_true, y_pred)
     return _in_top_k(y_true.argmax(axis=-1), y_pred, k)
 
 
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> np.ndarray:
     """Where y_pred at the place y_true is among the `k` largest of y_pred, over the last axis."""
-    y_true, y_pred = _labels(y_true, y_pred)
+    y_true, y_pred = labels(y_true, y_pred)
     return _in_top_k(y_true.astype(np.int64), y_pred, k)
 
 
 def _squared_error(y_true: Any, y_pred: Any) -> np.ndarray:
-    y_true, y_pred = _same_rank(np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64))
+    y_true, y_pred = same_rank(np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64))
     return np.square(y_pred - y_true)
 
 
@@ -152,7 +157,7 @@ def _in_top_k(labels: np.ndarray, y_pred: np.ndarray, k: int) -> np.ndarray:
     return np.isfinite(at_label[..., 0]) & ((y_pred > at_label).sum(axis=-1) < k)
 
 
-def _same_rank(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def same_rank(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in one shape: a last axis of length 1 may be missing in either."""
     given = y_true.shape, y_pred.shape
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
@@ -164,7 +169,8 @@ def _same_rank(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.n
     return y_true, y_pred
 
 
-def _rows(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
+def rows(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both, of one shape."""
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
@@ -174,7 +180,8 @@ def _rows(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     return y_true, y_pred
 
 
-def _labels(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
+def labels(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Class numbers in the shape of y_pred without its last axis, and y_pred."""
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     given = y_true.shape
     if y_true.ndim == y_pred.ndim and given[-1] == 1:

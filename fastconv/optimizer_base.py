@@ -132,6 +132,16 @@ class Optimizer(Configurable):
         """Names of slots; those of one group are saved side by side for each variable, group after group."""
         return []
 
+    def slots_by_name(self) -> dict[str, list[Variable]]:
+        """The variables of each slot, one for each of the variables that the optimizer was built with."""
+        slots = iter(self._slots)
+        named: dict[str, list[Variable]] = {}
+        for group in self.slot_groups():
+            for _ in self._model_variables:
+                for name in group:
+                    named.setdefault(name, []).append(next(slots))
+        return named
+
     def initial_slot(self, variable: Variable) -> np.ndarray:
         """The first value of a slot of `variable`."""
         return np.zeros_like(variable.value)
@@ -186,7 +196,7 @@ class Optimizer(Configurable):
                 slots={},
                 scratch=scratch[dtype][:size].reshape(variable.shape),
                 clipped=clipped[dtype][:size].reshape(variable.shape) if clips else None,
-                decays=self._decays(variable),
+                decays=self.decays(variable),
             )
         for group in self.slot_groups():
             for variable in variables:
@@ -224,6 +234,10 @@ class Optimizer(Configurable):
             for variable in variables:
                 if variable.constraint is not None:
                     variable.value[...] = variable.constraint(variable.value)
+        self.count_step()
+
+    def count_step(self) -> None:
+        """One more step is done."""
         self._iterations.value += 1
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[np.ndarray, Variable]]) -> int:
@@ -243,7 +257,7 @@ class Optimizer(Configurable):
             config = {**config, "learning_rate": schedules.deserialize(rate)}
         return cls(**config)
 
-    def _decays(self, variable: Variable) -> bool:
+    def decays(self, variable: Variable) -> bool:
         excluded = id(variable) in self._excluded or any(name in variable.path for name in self._excluded_names)
         return self.weight_decay is not None and not excluded
 

@@ -1,8 +1,8 @@
 """Activations and their gradients on a GPU: a thread an element, and for a softmax a warp a row.
 
 One kernel serves all activations that look at an element by itself: which one it is is an argument, equal for all
-threads, so the branch costs nothing beside the bytes. The formulas are those of `fastconv.activations`. Limited by bytes:
-two numbers an element forward, three or four backward.
+threads, so the branch costs nothing beside the bytes. The formulas are those of `fastconv.activations`. Limited by
+bytes: two numbers an element forward, three or four backward.
 """
 
 from __future__ import annotations

@@ -60,16 +60,17 @@ def loss(
     return [Launch(kernel, (-(-rows // ROWS),), (WARP, ROWS), (*arrays, *numbers))]
 
 
-def sums(values: Any, factors: Any, totals: Any, step: Any, count: int) -> list[Launch]:
-    """totals[step, i] = sum over rows of values[i] * factors[i], for i below `count`.
+def weighted_sum(values: Any, factors: Any, totals: Any, row: Any, column: int) -> list[Launch]:
+    """totals[row, column] = the sum of values times factors.
 
     Args:
-        values, factors: (count, rows).
-        totals: (steps, count), a ring: step counts on beyond its length.
-        step: one number, float32.
+        values, factors: of one size.
+        totals: (rows, columns).
+        row: one number, float32, which may change from launch to launch.
     """
-    rows, steps = values.size // count, totals.size // count
-    return [Launch(_sums, (count,), (THREADS,), (values, factors, totals, step, rows, count, steps))]
+    return [
+        Launch(_weighted_sum, (1,), (THREADS,), (values, factors, totals, row, values.size, column, totals.shape[1]))
+    ]
 
 
 @device_function
@@ -365,12 +366,12 @@ def _first_largest(x, first, columns, lane):
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
-def _sums(values, factors, totals, step, rows, count, steps):
+def _weighted_sum(values, factors, totals, row, count, column, columns):
     shares = cuda.shared.array(THREADS, float32)
-    thread, column = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x)
+    thread = uint32(cuda.threadIdx.x)
     total = float32(0)
-    i, end = uint32(column * rows + thread), uint32((column + 1) * rows)
-    while i < end:
+    i = thread
+    while i < uint32(count):
         total += values[i] * factors[i]
         i = uint32(i + THREADS)
     shares[thread] = total
@@ -382,4 +383,4 @@ def _sums(values, factors, totals, step, rows, count, steps):
         cuda.syncthreads()
         half = uint32(half // 2)
     if thread == uint32(0):
-        totals[uint32(uint32(step[0]) % uint32(steps) * count + column)] = shares[0]
+        totals[uint32(uint32(row[0]) * columns + column)] = shares[0]

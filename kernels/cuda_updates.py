@@ -45,8 +45,8 @@ def rmsprop(
     momentum: float,
     centered: bool,
 ) -> list[Launch]:
-    """slots: mean_square, with a momentum velocity, if centered mean. The step is rates[0] * gradient / sqrt(mean_square
-    - mean**2 + epsilon); with a momentum it is added to velocity, and that taken from value."""
+    """slots: mean_square, with a momentum velocity, if centered mean. The step is rates[0] * gradient /
+    sqrt(mean_square - mean**2 + epsilon); with a momentum it is added to velocity, and that taken from value."""
     mean_square = slots[0]
     velocity, mean = (slots[1] if momentum else mean_square), (slots[-1] if centered else mean_square)
     numbers = map(float32, (rho, 1 - rho, epsilon, momentum))
@@ -72,6 +72,12 @@ def clip(gradient: Any, limit: float) -> list[Launch]:
 def penalise(value: Any, gradient: Any, l1: float, l2: float) -> list[Launch]:
     """gradient += the slope of l1 * |value| + l2 * value**2."""
     return _over(value, _penalise, (value, gradient, value.size, float32(l1), float32(2 * l2)))
+
+
+def penalty(value: Any, l1: float, l2: float, totals: Any, row: Any, column: int) -> list[Launch]:
+    """totals[row, column] = the sum of l1 * |value| + l2 * value**2; row: one number, float32, as `rates` are."""
+    numbers = (value.size, float32(l1), float32(l2), column, totals.shape[1])
+    return [Launch(_penalty, (1,), (THREADS,), (value, totals, row, *numbers))]
 
 
 def _over(array: Any, kernel: Any, arguments: tuple[Any, ...]) -> list[Launch]:
@@ -165,3 +171,25 @@ def _penalise(value, gradient, count, l1, twice_l2):
         elif v < float32(0):
             slope -= l1
         gradient[i] += slope
+
+
+@cuda_jit(FLOATS, FLOATS, FLOATS, int32, float32, float32, int32, int32, launch_bounds=THREADS)
+def _penalty(value, totals, row, count, l1, l2, column, columns):
+    shares = cuda.shared.array(THREADS, float32)
+    thread = uint32(cuda.threadIdx.x)
+    total = float32(0)
+    i = thread
+    while i < uint32(count):
+        v = value[i]
+        total += l1 * abs(v) + l2 * v * v
+        i = uint32(i + THREADS)
+    shares[thread] = total
+    cuda.syncthreads()
+    half = uint32(THREADS // 2)
+    while half > uint32(0):
+        if thread < half:
+            shares[thread] += shares[uint32(thread + half)]
+        cuda.syncthreads()
+        half = uint32(half // 2)
+    if thread == uint32(0):
+        totals[uint32(uint32(row[0]) * columns + column)] = shares[0]

@@ -8,6 +8,6 @@
     updates.py     what an optimizer adds
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for
 
-Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are the
-device's memory, so all of it runs without a GPU too.
+Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are
+the device's memory, so all of it runs without a GPU too.
 """

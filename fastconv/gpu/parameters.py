@@ -26,7 +26,11 @@ class Parameters:
     """
 
     def __init__(
-        self, memory: Memory, trained: Sequence[Variable], others: Sequence[Variable], slots: Sequence[Sequence[Variable]]
+        self,
+        memory: Memory,
+        trained: Sequence[Variable],
+        others: Sequence[Variable],
+        slots: Sequence[Sequence[Variable]],
     ) -> None:
         self._memory = memory
         self.trained, self.others = list(trained), list(others)

@@ -21,11 +21,12 @@ class Dropout(Layer):
         rate: share of the elements that become 0, from 0 to 1.
         noise_shape: shape of the mask that is drawn, broadcast to the input; None in it stands for the
             input's size, 1 gives all elements along that axis one fate.
-        seed: seed of a generator of the layer's own; None draws from `fastconv.random`.
+        seed: of the layer's own random numbers, from which a CPU and a GPU make the same masks; None draws one from
+            `fastconv.random` when the layer is made.
         options: as for `Layer`.
 
     Raises:
-        ValueError: `rate` is out of range.
+        ValueError: `rate` is out of range, or `seed` is no integer.
     """
 
     by_sample = True
@@ -39,11 +40,19 @@ class Dropout(Layer):
     ) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
             raise ValueError(f"rate must be a number from 0 to 1; received {rate!r}.")
+        if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
+            raise ValueError(f"seed must be an integer or None; received {seed!r}.")
         self.rate = float(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         self.seed = seed
-        self._generator = None if seed is None else np.random.default_rng(seed)
+        self.key = (random.new_seed() if seed is None else int(seed)) & 0xFFFFFFFFFFFFFFFF
+        self._calls = 0
         super().__init__(**options)
+
+    def next_call(self) -> int:
+        """How many masks were drawn before the one that is drawn now."""
+        self._calls += 1
+        return self._calls - 1
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         if not training or self.rate == 0:
@@ -76,10 +85,9 @@ class Dropout(Layer):
             mask = buffers.empty(self, "mask", shape, x.dtype)
         # Drawn in the order of memory, so that a layout changes no bit.
         memory = mask if mask.flags.c_contiguous else mask.transpose(0, 2, 3, 1)
-        (self._generator or random.generator()).random(out=memory, dtype=memory.dtype)
-        np.greater_equal(memory, self.rate, out=memory)
-        if self.rate < 1:
-            memory *= 1 / (1 - self.rate)
+        from fastconv.kernels import cpu_dropout
+
+        cpu_dropout.draw(memory, self.key, self.next_call(), self.rate)
         return mask
 
     def get_config(self) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Objective:
         return [self.total, *self._plain, *self._weighted]
 
     @property
+    def all_metrics(self) -> list[tuple[Metric, bool]]:
+        """The metrics beside the loss, and whether samples' weights count for each."""
+        return [*((metric, False) for metric in self._plain), *((metric, True) for metric in self._weighted)]
+
+    @property
     def fused_activation(self) -> str | None:
         """The activation whose gradient the loss takes together with its own, where that is known."""
         loss, given = self.loss, self._loss_identifier

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
+from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
     ArrayBatches,
@@ -22,6 +23,7 @@ from fastconv.models.data import (
     class_weights,
     is_stream,
 )
+from fastconv.models.later import LaterLogs
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.progress import ProgressBar, resolve_verbose
 from fastconv.ops.dispatch import fixed_filters
@@ -38,6 +40,7 @@ class Trainer(Compiled):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
+        self._runner: Any = None
 
     def fit(
         self,
@@ -189,7 +192,7 @@ class Trainer(Compiled):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
-                y_pred = self.forward(batch, False, self._buffers)
+                y_pred = self._predict(batch)
                 if result is None:
                     outputs.append(y_pred.copy())
                 else:
@@ -217,7 +220,7 @@ class Trainer(Compiled):
         self._prepare(batches)
         with _quiet():
             self._train_step(batches.whole(), self.backward_plan)
-        logs = self._objective.logs()
+        logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -227,7 +230,7 @@ class Trainer(Compiled):
         self._prepare(batches)
         with _quiet():
             self._test_step(batches.whole())
-        logs = self._objective.logs()
+        logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
@@ -239,12 +242,21 @@ class Trainer(Compiled):
             self.prepare_input(batches.peek()[0])
             batch = batches.whole()[0]
         with _quiet():
-            return self.forward(batch, False, self._buffers).copy()
+            return self._predict(batch).copy()
 
     # One step, one epoch.
 
+    def _predict(self, x: np.ndarray) -> np.ndarray:
+        """The outputs for a batch, in memory that the next one may use again."""
+        runner = self._on_gpu()
+        return self.forward(x, False, self._buffers) if runner is None else runner.predict(x)
+
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
+        runner = self._on_gpu()
+        if runner is not None:
+            runner.train(x, y, sample_weight)
+            return
         loss: Any = self._objective.loss
         y_pred = self.forward(x, True, self._buffers)
         fused = self._combines_loss_and_activation
@@ -256,6 +268,41 @@ class Trainer(Compiled):
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
 
+    def _on_gpu(self) -> Any:
+        """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
+
+        Raises:
+            gpu.Unsupported: the model has a part that runs on the CPU only.
+        """
+        if current_device() == "cpu":
+            if self._runner is not None:
+                self._runner.release()
+                self._runner = None
+            return None
+        from fastconv.gpu.runner import Runner
+
+        if self._runner is None or not self._runner.suits(self):
+            if self._runner is not None:
+                self._runner.release()
+            self._runner = Runner(self)
+        return self._runner
+
+    def _logs(self) -> dict[str, float]:
+        """The loss and metrics so far."""
+        if self._runner is not None:
+            self._runner.settle()
+        return self._objective.logs()
+
+    def _batch_logs(self) -> Mapping[str, float]:
+        """`_logs` for a batch's callbacks: on a GPU read, and the steps before waited for, where one looks at them."""
+        return self._logs() if self._runner is None else LaterLogs(self._logs)
+
+    def reset_metrics(self) -> None:
+        """Begin all running values anew."""
+        if self._runner is not None:
+            self._runner.settle()  # what is under way belongs to the old ones
+        super().reset_metrics()
+
     @property
     def _combines_loss_and_activation(self) -> bool:
         """Whether the loss's gradient goes past the last activation, as softmax and cross-entropy allow."""
@@ -264,6 +311,10 @@ class Trainer(Compiled):
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
+        runner = self._on_gpu()
+        if runner is not None:
+            runner.test(x, y, sample_weight)
+            return
         loss: Any = self._objective.loss
         y_pred = self.forward(x, False, self._buffers)
         value = float(np.sum(loss(y, y_pred, sample_weight)))
@@ -277,10 +328,10 @@ class Trainer(Compiled):
             run.on_train_batch_begin(step)
             self._train_step(batch, plan)
             if run.has_train_batch_hooks:
-                run.on_train_batch_end(step, self._objective.logs())
+                run.on_train_batch_end(step, self._batch_logs())
             if self.stop_training:
                 break
-        return self._objective.logs()
+        return self._logs()
 
     def _evaluate(self, batches: Batches, steps: int | None, run: CallbackList) -> dict[str, float]:
         self.reset_metrics()
@@ -290,10 +341,10 @@ class Trainer(Compiled):
             run.on_test_batch_begin(done - 1)
             self._test_step(batch)
             if run.has_test_batch_hooks:
-                run.on_test_batch_end(done - 1, self._objective.logs())
+                run.on_test_batch_end(done - 1, self._batch_logs())
         if not done:
             raise ValueError("there are no batches to evaluate: a generator can be used up only once.")
-        logs = self._objective.logs()
+        logs = self._logs()
         run.on_test_end(logs)
         return logs
 

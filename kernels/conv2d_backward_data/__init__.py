@@ -19,5 +19,5 @@ DEFAULT = {
         "cpu_im2col",
         "reference",
     ),
-    "gpu": (),
+    "gpu": ("cuda_naive",),
 }

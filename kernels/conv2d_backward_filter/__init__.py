@@ -7,4 +7,7 @@ dtype. gb[k] is the sum of gy[..., k]. The sum over pixels is split by the probl
 threads.
 """
 
-DEFAULT = {"cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"), "gpu": ()}
+DEFAULT = {
+    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"),
+    "gpu": ("cuda_split", "cuda_naive"),
+}

@@ -8,4 +8,4 @@ in the row order of the outputs. A kernel that `fuses` "relu" takes `relu=True` 
 applies that one's gradient too: 0 where x <= 0. One that works `in_place` takes x as gx too.
 """
 
-DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ()}
+DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_naive",)}

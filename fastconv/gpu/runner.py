@@ -1,0 +1,221 @@
+"""`Runner`: a model's steps on the GPU, each kind and shape of batch a program that is made once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.gpu import network as network_module
+from fastconv.gpu import objective as objective_module
+from fastconv.gpu import updates
+from fastconv.gpu.memory import Inlet, Memory
+from fastconv.gpu.network import Network, recorded_class
+from fastconv.gpu.objective import Scores
+from fastconv.gpu.parameters import Parameters
+from fastconv.gpu.program import Recorder
+from fastconv.layers.layout import from_last, last
+
+_ROWS = 256  # steps whose sums wait on the device before the host takes them
+_ROW = updates.NUMBERS  # where among the numbers it says in which row of sums a step writes
+
+
+class Runner:
+    """Trains, evaluates and predicts with a model on the GPU.
+
+    Args:
+        model: built; for training compiled, with its optimizer built.
+
+    Raises:
+        Unsupported: a layer, loss, metric or optimizer of the model runs on the CPU only; the message names it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._objective = model._objective
+        for layer in model.layers:
+            recorded_class(layer)
+        plan = model.backward_plan if model.compiled else None
+        optimizer = model.optimizer if plan is not None and plan.variables else None
+        trained = list(plan.variables) if optimizer is not None else []  # type: ignore[union-attr]
+        slots: list[Any] = []
+        if optimizer is not None:
+            updates.check(optimizer, trained)
+            slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
+        ids = {id(variable) for variable in trained}
+        self.made_for = self._key(model)
+        self._memory = Memory()
+        others = [variable for variable in model.weights if id(variable) not in ids]
+        self._parameters = Parameters(self._memory, trained, others, slots)
+        self._steps: dict[Any, _Step] = {}
+        self._totals: Any = None
+        self._pending: list[tuple[list[float], int]] = []
+
+    @staticmethod
+    def _key(model: Any) -> tuple[Any, ...]:
+        optimizer = model.optimizer
+        built = optimizer is not None and optimizer.built
+        return id(optimizer), built, id(model._objective), tuple(map(id, model.layers)), model.trainable
+
+    def suits(self, model: Any) -> bool:
+        """Whether the model is still what it was made for."""
+        return self.made_for == self._key(model)
+
+    def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Queue one training step."""
+        self._run("train", x, y, sample_weight)
+        self._parameters.changed()
+        self._model.optimizer.count_step()
+
+    def test(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Queue one step of evaluation."""
+        self._run("test", x, y, sample_weight)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The model's outputs, a new array of the host."""
+        step = self._run("predict", x, None, None)
+        return self._memory.download(step.y_pred)
+
+    def settle(self) -> None:
+        """Wait for all steps that were queued, and take their sums into the model's loss and metrics."""
+        if self._pending:
+            sums = self._memory.download(self._totals).astype(np.float64)
+            for row, (counts, width) in zip(sums, self._pending, strict=False):
+                objective_module.take(self._objective, row[:width], counts, float(row[width:].sum()))
+            self._pending.clear()
+
+    def release(self) -> None:
+        """Bring everything back to the host; the runner is not used any more."""
+        self.settle()
+        self._parameters.release()
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of a model makes a runner of its own."""
+        return None
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+    def _run(self, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
+        key = kind, x.shape, None if y is None else (y.shape, y.dtype.kind)
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
+        self._parameters.push()
+        if y is not None and len(self._pending) == _ROWS:
+            self.settle()
+        counts = step.run(x, y, sample_weight, len(self._pending))
+        if y is not None:
+            self._pending.append((counts, len(counts)))
+        return step
+
+    def totals(self, width: int) -> Any:
+        """The sums of steps on the device, (rows, width)."""
+        if self._totals is None or self._totals.shape[1] != width:
+            self.settle()
+            self._totals = self._memory.zeros((_ROWS, width))
+        return self._totals
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self._model
+
+    @property
+    def memory(self) -> Memory:
+        """Where its arrays are."""
+        return self._memory
+
+    @property
+    def parameters(self) -> Parameters:
+        """Its weights on the device."""
+        return self._parameters
+
+
+class _Step:
+    """One kind of step for one shape of batch."""
+
+    def __init__(
+        self, runner: Runner, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None
+    ) -> None:
+        model, memory = runner.model, runner.memory
+        self._model = model
+        self._trains = kind == "train"
+        layers = model.layers
+        self._drawing = [layer for layer in layers if self._trains and recorded_class(layer).numbers]
+        self._numbers = updates.NUMBERS + 1 + sum(recorded_class(layer).numbers for layer in self._drawing)
+        self._scores: Scores | None = None
+        given: list[np.ndarray] = []
+        if y is not None:
+            self._scores = Scores(model._objective, model.compute_output_shape(x.shape))
+            given, _ = self._scores.of_batch(y, sample_weight)
+        self._format = next((layer.data_format for layer in layers if hasattr(layer, "data_format")), "channels_last")
+        self._format = self._format if x.ndim == 4 else "channels_last"
+        self._inlet = Inlet(memory, sum(_padded(size) for size in (self._numbers, x.size, *(a.size for a in given))))
+        numbers, block, *parts = self._cut(self._inlet.block, x.shape, [array.size for array in given])
+        recorder = Recorder(memory)
+        network = Network(recorder, runner.parameters, self._numbers_of_layers(numbers))
+        self.y_pred = network.forward(layers, self._as_x(block, x.shape), self._trains)
+        if self._scores is not None:
+            plan = model.backward_plan
+            penalised = [weight for layer in plan.penalised for weight in layer.trainable_weights if weight.regularizer]
+            totals = runner.totals(self._scores.width + len(penalised))
+            fused = self._trains and model._combines_loss_and_activation
+            gradient = memory.zeros(self.y_pred.shape) if self._trains else None
+            row = numbers[_ROW : _ROW + 1]
+            self._scores.record(recorder, self.y_pred, parts, totals, row, gradient, fused)
+            network.penalties(penalised, totals, row, self._scores.width)
+            if self._trains:
+                network.backward(plan, gradient, not fused)
+                if plan.variables:
+                    updates.record(recorder, model.optimizer, runner.parameters, numbers[: updates.NUMBERS])
+        self._program = recorder.program()
+
+    def run(self, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
+        """Send a batch and queue the step; returns each score's sum of weights."""
+        given: list[np.ndarray] = []
+        counts: list[float] = []
+        if self._scores is not None:
+            given, counts = self._scores.of_batch(y, sample_weight)  # type: ignore[arg-type]
+        numbers, block, *parts = self._cut(self._inlet.begin(), x.shape, [array.size for array in given])
+        rates = updates.next_numbers(self._model.optimizer) if self._trains else (0.0,) * updates.NUMBERS
+        drawn = [number for layer in self._drawing for number in recorded_class(layer).next_numbers(layer)]
+        numbers[:] = [*rates, row, *drawn]
+        np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
+        for part, array in zip(parts, given, strict=True):
+            np.copyto(part.reshape(array.shape), array, casting="unsafe")
+        self._inlet.send()
+        self._program.run()
+        return counts
+
+    def _cut(self, block: Any, x_shape: tuple[int, ...], sizes: Sequence[int]) -> list[Any]:
+        """The parts of a block: the step's numbers, x, and what the scores are given."""
+        parts, start = [], 0
+        for size in (self._numbers, math.prod(x_shape), *sizes):
+            parts.append(block[start : start + size])
+            start += _padded(size)
+        return parts
+
+    def _as_x(self, flat: Any, shape: tuple[int, ...]) -> Any:
+        """Memory as an input of that shape: images lie channels last."""
+        return (
+            from_last(flat.reshape(last(shape, self._format)), self._format) if len(shape) == 4 else flat.reshape(shape)
+        )
+
+    def _numbers_of_layers(self, numbers: Any) -> dict[int, Any]:
+        places, start = {}, updates.NUMBERS + 1
+        for layer in self._drawing:
+            count = recorded_class(layer).numbers
+            places[id(layer)] = numbers[start : start + count]
+            start += count
+        return places
+
+
+def _padded(size: int) -> int:
+    """Elements that a part of a block takes: the next one begins on a multiple of 256 bytes."""
+    return -(-size // 64) * 64
+
+
+Unsupported = network_module.Unsupported
