@@ -138,7 +138,7 @@ def stand_ins(tmp_path, monkeypatch):
         parts = {"error": "", "loss": "1.0", "in_load": "pass", "in_trainer": "pass", **differences}
         (tmp_path / f"with_{name}.py").write_text(STAND_IN.format(**parts))
     monkeypatch.setattr(compare_module, "_FOLDER", tmp_path)
-    monkeypatch.setattr(compare_module, "CONFIGURATIONS", dict.fromkeys(STAND_INS, ("plain",)))
+    monkeypatch.setattr(compare_module, "CONFIGURATIONS", {"cpu": dict.fromkeys(STAND_INS, ("plain",))})
 
 
 def dense():
@@ -240,7 +240,7 @@ def test_peers_compute_the_same(peer, monkeypatch):
     """Predictions of every layer and option, and the first loss."""
     if peer not in peers.installed():
         pytest.skip(f"{peer} is not installed: pip install {' '.join(peers.PEERS[peer])}")
-    monkeypatch.setitem(compare_module.CONFIGURATIONS, "torch", ("NCHW", "channels_last"))  # compiling takes long
+    monkeypatch.setitem(compare_module.CONFIGURATIONS["cpu"], "torch", ("NCHW", "channels_last"))  # compiling takes long
     result = compare(every_option(), "all", [peer], sizes=[3], seconds=0.02)
     assert [(row.label, row.message) for row in result.rows if row.status != "timed"] == []
     assert all(row.train or row.contestant == "onnxruntime" for row in result.rows)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fastconv import kernels, machine
+from fastconv import devices, kernels, machine
 from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.cli.progress import progress_bar
@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   fastconv bench conv2d --kernel cpu_mine.py               a kernel of your own; see fastconv new-kernel
   fastconv bench model mnist --peers torch,keras           training step, inference, latency, start-up, memory
   fastconv bench model mine.py:build
+  fastconv bench model mnist --device gpu --peers torch
 
 Each contestant is compared with the NumPy reference on the buffers it is then timed on; a wrong one is not timed, and
 the exit code is 1. Contestants take turns. FLOPs and bytes are the problem's (what it needs moved once), the limit is
@@ -130,14 +131,13 @@ def _run_model(args: argparse.Namespace, peer_names: list[str], threads: list[in
     from fastconv.bench import peers
     from fastconv.bench.model import table
     from fastconv.bench.model.compare import ModelResult, compare
+    from fastconv.bench.model.contestants import CONFIGURATIONS
 
     if len(threads) > 1:
         raise CommandError("--threads: bench model takes one number.")
     for name in ("shapes", "algorithm", "kernel", "csv", "html", "plot"):
         if getattr(args, name):
             raise CommandError(f"--{name} has no meaning for bench model.")
-    if args.device == "gpu":
-        raise CommandError("--device gpu: models run on the CPU only so far.")
     sizes = [_whole(text, "--batch-sizes") for text in checks.names(args.batch_sizes)]
     name = args.model or "mnist"
     model = checks.model_function(name, _MODELS, "bench model")()
@@ -145,13 +145,18 @@ def _run_model(args: argparse.Namespace, peer_names: list[str], threads: list[in
         raise CommandError(f"bench model: {name} returns {type(model).__name__}, not a Sequential.")
     result = ModelResult(name, sizes, 0)
     try:
+        device = args.device or "cpu"
+        devices.check(device)
         peers.check(peer_names)
+        others = [peer for peer in peer_names if peer not in CONFIGURATIONS[device]]
+        if others:
+            raise ValueError(f"--peers: {', '.join(others)} is not compared on a GPU; torch is.")
         if threads and threads[0] > machine.cores():
             raise ValueError(f"--threads: at most {machine.cores()} here, got {threads[0]}.")
         with progress_bar() as update:
             count = threads[0] if threads else None
-            compare(model, name, peer_names, sizes, count, args.seconds, update, result)
-    except ValueError as error:
+            compare(model, name, peer_names, sizes, count, args.seconds, update, result, device)
+    except (ValueError, RuntimeError) as error:
         raise CommandError(str(error)) from None
     console = Console(highlight=False)
     table.show(result, console)

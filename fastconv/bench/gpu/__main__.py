@@ -8,18 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastconv.bench.gpu import facts, marked_tests, sanitizer, table, timings
+from fastconv.bench.gpu import facts, marked_tests, sanitizer, table, timings, training
 from fastconv.bench.gpu.session import ROOT, Session
 from fastconv.kernels import cuda
 
-PARTS = ("facts", "tests", "sanitizer", "timings")
+PARTS = ("facts", "tests", "sanitizer", "training", "timings")
 _LIMIT_S = 540.0
 # Of the whole time; what a part leaves goes to the timings, which come last and take the rest.
-_TESTS_SHARE, _TOOL_SHARE = 0.22, 0.08
+_TESTS_SHARE, _TOOL_SHARE, _TRAINING_SHARE = 0.2, 0.06, 0.25
 _EPILOG = """parts:
   facts      device, driver, versions, clocks
   tests      pytest -m gpu: every GPU kernel on the edge shapes, against the NumPy reference in float64
   sanitizer  compute-sanitizer memcheck, racecheck, initcheck and synccheck on tiny shapes
+  training   the MNIST network: its accuracy after five epochs; steps beside PyTorch's (eager, compiled, CUDA graphs)
   timings    every GPU kernel beside cuDNN (PyTorch: FP32, TF32, BF16; NHWC and NCHW): ResNet-50's layers, poolings
 
 The folder holds gpu.json, gpu.md and a log for each part, and is up to date after every step.
@@ -78,6 +79,10 @@ def _sanitizer(session: Session) -> None:
         sanitizer.run(session, tool, min(_TOOL_SHARE * session.limit_s, session.left_s()))
 
 
+def _training(session: Session) -> None:
+    training.run(session, min(_TRAINING_SHARE * session.limit_s, session.left_s()))
+
+
 def _timings(session: Session) -> None:
     waiting = timings.ops()
     for op, share in list(waiting.items()):
@@ -85,7 +90,7 @@ def _timings(session: Session) -> None:
         del waiting[op]
 
 
-_PARTS = {"facts": facts.run, "tests": _tests, "sanitizer": _sanitizer, "timings": _timings}
+_PARTS = {"facts": facts.run, "tests": _tests, "sanitizer": _sanitizer, "training": _training, "timings": _timings}
 
 if __name__ == "__main__":
     sys.exit(main())

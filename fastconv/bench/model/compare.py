@@ -70,6 +70,7 @@ class ModelRow:
 class ModelResult:
     """All contestants, with what they were measured on.
 
+    device: "cpu" or "gpu".
     percent_of_limits_meanwhile: by task, "train 64", what multiply-adds and copies reached; below 94 something else
         ran, too.
     """
@@ -77,6 +78,7 @@ class ModelResult:
     model: str
     sizes: list[int]
     threads: int
+    device: str = "cpu"
     rows: list[ModelRow] = field(default_factory=list)
     percent_of_limits_meanwhile: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
@@ -95,6 +97,7 @@ def compare(
     seconds: float = 1.0,
     progress: Callable[[str, float], object] = lambda text, share: None,
     result: ModelResult | None = None,
+    device: str = "cpu",
 ) -> ModelResult:
     """Measure fastconv and the peers.
 
@@ -106,6 +109,7 @@ def compare(
         threads: processors that each process may use; by default what Numba uses.
         seconds: for each contestant and timing, at most; see `time_in_turn`.
         progress: called often.
+        device: "cpu" or "gpu": where all contestants run.
         result: receives what is ready; after Ctrl-C what was done, with `interrupted` True.
 
     Raises:
@@ -114,7 +118,7 @@ def compare(
     description = describe(model)
     count = threads or machine.threads()
     result = ModelResult(name, list(sizes), count) if result is None else result
-    result.model, result.sizes, result.threads = name, list(sizes), count
+    result.model, result.sizes, result.threads, result.device = name, list(sizes), count, device
     with tempfile.TemporaryDirectory(prefix="fastconv-bench-") as folder, ExitStack() as workers:
         contestants = _Contestants(Path(folder), description, model.get_weights(), result)
         try:
@@ -146,7 +150,7 @@ class _Contestants:
     def find(self, peer_names: Sequence[str]) -> None:
         """A row for each configuration; fastconv first."""
         for name in ("fastconv", *peer_names):
-            for configuration in CONFIGURATIONS[name]:
+            for configuration in CONFIGURATIONS[self._result.device].get(name, ()):
                 row = ModelRow(name, configuration)
                 if self._description["layers"] is None and name not in ("fastconv", "keras"):
                     row.status, row.message = "unsupported", self._description["reason"]
@@ -239,6 +243,7 @@ class _Contestants:
     def _worker(self, place: int, environment: Mapping[str, str] = MappingProxyType({})) -> WorkerProcess:
         row, cache = self._result.rows[place], self._folder / f"cache_{place}"
         variables = {name: str(cache / name) for name in _CACHES} | dict(environment)
+        variables["FASTCONV_DEVICE"] = self._result.device
         variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         file = _FOLDER / f"with_{row.contestant}.py"
         return WorkerProcess(file, row.configuration, self._folder, self._result.threads, variables)

@@ -1,6 +1,7 @@
 """How each framework builds a described model and runs it; worker.py loads these files without importing fastconv.
 
-CONFIGURATIONS says in which ways each is set up. A file has `load(description, weights, configuration, threads)`.
+CONFIGURATIONS says in which ways each is set up, on a CPU and on a GPU; the variable FASTCONV_DEVICE says which of the
+two it shall be. A file has `load(description, weights, configuration, threads)`.
 What that returns has
 
     predictor(x), trainer(x, y): a function without arguments that predicts a batch, or does a training step on it, with
@@ -12,10 +13,16 @@ x is (N, H, W, C) float32; y is (N,) integers or (N, classes) as the loss takes 
 description.py makes. What a framework cannot do raises NotImplementedError with the reason.
 """
 
-CONFIGURATIONS = {
-    "fastconv": ("NHWC",),
-    "torch": ("NCHW", "channels_last", "compile"),
-    "keras": ("XLA", "graph"),
-    "jax": ("jit",),
-    "onnxruntime": ("NCHW",),
+CONFIGURATIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {
+        "fastconv": ("NHWC",),
+        "torch": ("NCHW", "channels_last", "compile"),
+        "keras": ("XLA", "graph"),
+        "jax": ("jit",),
+        "onnxruntime": ("NCHW",),
+    },
+    "gpu": {
+        "fastconv": ("NHWC",),
+        "torch": ("NCHW", "channels_last", "compile", "CUDA graphs"),
+    },
 }
