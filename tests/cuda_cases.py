@@ -120,4 +120,15 @@ PLANTED = [
     Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
     Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
+    # What is wrong on 128-bit loads only shows on arrays that begin on a cache line, those of "repeat".
+    Planted("max_pool2d", "cuda_vectorized", "line < i * stride_h + R:", "line < i * stride_h + R - 1:", ("floats", "repeat")),
+    Planted("max_pool2d", "cuda_vectorized", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("floats", "repeat")),
+    Planted("average_pool2d", "cuda_vectorized", "count[i] * columns", "R * columns", ("floats", "repeat")),
+    Planted("average_pool2d", "cuda_vectorized", "0 <= h < g.H and 0 <= j", "0 <= h and 0 <= j", ("floats", "repeat")),
+    Planted("average_pool2d_backward", "cuda_vectorized", "min(left + g.S, g.W)", "left + g.S", ("floats", "repeat")),
+    Planted("average_pool2d_backward", "cuda_vectorized", "uint32(j + g.pad_left)", "uint32(j)", ("floats", "repeat")),
+    Planted("max_pool2d_backward", "cuda_window_vectorized", "bottom = g.H", "bottom = int32(g.H - 1)", ("floats", "repeat")),
+    Planted("max_pool2d_backward", "cuda_window_vectorized", "value[k] > best", "value[k] < best", ("floats", "repeat")),
+    Planted("max_pool2d_backward", "cuda_argmax_vectorized", "<< uint32(8 * k)", "<< uint32(24 - 8 * k)", ("floats", "repeat")),
+    Planted("max_pool2d_backward", "cuda_argmax_vectorized", "(line - i * stride_h) * S", "line * S", ("floats", "repeat")),
 ]

@@ -39,6 +39,12 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("max_pool2d_backward", "cuda_window", "_max_pool2d_backward"): (48, 700),
     ("max_pool2d", "cuda_naive", "_max_pool2d"): (30, 350),
     ("max_pool2d_backward", "cuda_naive", "_max_pool2d_backward"): (53, 800),
+    ("max_pool2d", "cuda_vectorized", "_max_pool2d"): (38, 300),
+    ("average_pool2d", "cuda_vectorized", "_average_pool2d"): (42, 400),
+    ("average_pool2d_backward", "cuda_vectorized", "_average_pool2d_backward"): (52, 800),
+    ("max_pool2d_backward", "cuda_window_vectorized", "_max_pool2d_backward"): (47, 450),
+    ("max_pool2d_backward", "cuda_argmax_vectorized", "_search"): (45, 450),
+    ("max_pool2d_backward", "cuda_argmax_vectorized", "_gather"): (53, 550),
 }
 
 

@@ -1,8 +1,8 @@
 """max_pool2d_backward with four channels of a window for each thread, where no two windows overlap.
 
-Beside cuda_window: loads and stores of 128 bits, each a fourth of the requests. R and S are constants of the kernel,
-which is compiled for each window: all R*S loads of a thread are on their way together, so one window is enough for it.
-Limited by bytes.
+Beside cuda_window: loads and stores of 128 bits, a fourth of the requests. R and S are constants of the kernel, which is
+compiled for each window: its loops are unrolled and their loads sent before the first has come, so that one window is
+enough for a thread. Limited by bytes.
 """
 
 from __future__ import annotations
@@ -47,12 +47,8 @@ def max_pool2d_backward_by(R, S):
         q, p = int32(pixel % uint32(g.Q)), int32(pixel // uint32(g.Q) % uint32(g.P))
         n = int32(pixel // uint32(g.P * g.Q))
         top, left = int32(p * g.stride_h - g.pad_top), int32(q * g.stride_w - g.pad_left)
-        best, value, gradient = (
-            cuda.local.array(4, float32),
-            cuda.local.array(4, float32),
-            cuda.local.array(4, float32),
-        )
-        found = cuda.local.array(4, int32)  # where in x the maximum's pixel begins
+        best, value = cuda.local.array(4, float32), cuda.local.array(4, float32)
+        gradient, found = cuda.local.array(4, float32), cuda.local.array(4, int32)  # found: where the maximum is in x
         gradient[0], gradient[1], gradient[2], gradient[3] = load4(gy, uint32(thread * 4))
         for k in range(4):
             best[k], found[k] = float32(0), int32(-1)
