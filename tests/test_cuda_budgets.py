@@ -19,6 +19,7 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("conv2d", "cuda_im2col", "_im2col"): (22, 550),
     ("conv2d", "cuda_im2col", "_multiply"): (128, 2650),
     ("conv2d", "cuda_depthwise", "_conv2d"): (40, 500),
+    ("conv2d", "cuda_few_channels", "_conv2d"): (71, 1250),
     ("conv2d", "cuda_implicit_gemm", "_conv2d"): (167, 2600),
     ("conv2d", "cuda_naive", "_conv2d"): (40, 450),
     ("conv2d", "cuda_register_tile", "_conv2d"): (64, 1650),

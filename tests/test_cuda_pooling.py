@@ -1,14 +1,11 @@
 """The pooling kernels move what they must: full sectors, and each gradient and input as few times as they can."""
 
-import numpy as np
 import pytest
-from cuda_cases import NEEDS_TOOLKIT, shapes
+from cuda_cases import NEEDS_TOOLKIT, check_vectors, run_simulated
 
 from fastconv.inspecting.architectures import find
 from fastconv.inspecting.report import inspect_kernel
 from fastconv.kernels import Pool2DProblem, registry
-from fastconv.testing import simulate
-from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import cases
 
 APART = "N=1 H=8 W=8 C=32 R=2 S=2 stride=2"  # 2048 elements of x, 512 of y: 256 and 64 sectors
@@ -22,25 +19,10 @@ VECTORIZED = [
 ]
 
 
-def run(kernel, problem, case):
-    """The outputs of a simulated run on arrays that begin where allocations do, and its reports."""
-    inputs = [array.copy() for array in case.inputs.values()]
-    outputs = [np.full_like(array, np.nan, np.float32) for array in case.expected.values()]
-    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
-    reports = [
-        simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None)
-        for launch in kernel.run(problem, *inputs, *outputs, workspace)
-        if 0 not in launch.grid
-    ]
-    for report in reports:
-        report.raise_if_wrong()
-    return outputs, reports
-
-
 def totals(op, name, text):
     """Loads and stores of all launches of a kernel, added up."""
     kernel, problem = registry.get(op, name), Pool2DProblem.parse(text)
-    _, reports = run(kernel, problem, next(iter(cases(op, problem, 0))))
+    _, reports = run_simulated(kernel, problem, next(iter(cases(op, problem, 0))))
     loads, *more = (report.totals.loads for report in reports)
     stores, *others = (report.totals.stores for report in reports)
     return sum(more, loads), sum(others, stores)
@@ -77,7 +59,11 @@ def test_windows_apart_move_each_byte_once_in_the_fewest_requests(op, name, load
 
 def test_gradients_of_windows_apart():
     loads, stores = totals("average_pool2d_backward", "cuda_vectorized", APART)
-    assert (loads.moved, stores.moved, stores.requests) == (64, 256, 256 // 16)  # two columns, in a warp, share a window
+    assert (loads.moved, stores.moved, stores.requests) == (
+        64,
+        256,
+        256 // 16,
+    )  # two columns, in a warp, share a window
     loads, stores = totals("max_pool2d_backward", "cuda_argmax_vectorized", APART)
     assert (loads.moved, stores.moved) == (256 + 64 + 16, 256 + 16)  # x, gy and the taps; gx and the taps
     assert stores.requests == 256 // 16 + 16 // 4  # a tap is a byte: four of them a thread
@@ -96,17 +82,7 @@ def test_windows_that_share_rows_load_each_once_a_thread(op):
 
 @pytest.mark.parametrize(("op", "name"), VECTORIZED)
 def test_vectors_are_right_on_every_kind_of_data(op, name):
-    """`check_kernel` has most kinds on arrays that begin between multiples of 16 bytes, where there are no vectors."""
-    kernel = registry.get(op, name)
-    supported = [problem for problem in shapes(op).values() if kernel.unsupported(problem) is None]
-    assert supported
-    for problem in supported:
-        for case in cases(op, problem, 0):
-            outputs, reports = run(kernel, problem, case)
-            assert all(any("store4(" in line.text for line in report.lines) for report in reports[-1:])
-            for (output, expected), got in zip(case.expected.items(), outputs, strict=True):
-                wrong = difference(output, got, expected.astype(np.float32), case.tolerance[output])
-                assert wrong is None, f"{problem}, {case.check}: {wrong}"
+    check_vectors(registry.get(op, name))
 
 
 @NEEDS_TOOLKIT
