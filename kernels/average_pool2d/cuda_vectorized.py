@@ -1,9 +1,10 @@
 """average_pool2d with four channels a thread, in loads and stores of 128 bits, by a kernel that knows the window.
 
 Beside cuda_column: a request moves four times as much, and so does each load on its way. Where windows share rows, a
-thread has ROWS outputs below each other, but loads each row once for all windows that it lies in; where they share none,
-it has one output. For that R, S and the stride are constants of the kernel, which is compiled for each window: loops
-along a row are unrolled, and its loads are on their way together. Sums have cuda_column's order. Limited by bytes.
+thread has ROWS outputs below each other, but loads each row once for all windows that it lies in. Where they share
+none, a thread has one output: the loads of its window are on their way together. For that R, S and the stride are
+constants of the kernel, which is compiled for each window, and loops along a row are unrolled. Sums have cuda_column's
+order. Limited by bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """average_pool2d_backward with four channels a thread, in loads and stores of 128 bits.
 
-Beside cuda_column: a request moves four times as much. A thread still computes ROWS elements of gx below each other, now
-of four channels, and finds the windows that hold them once for all. Limited by bytes: gx, which is written and not
-waited for.
+Beside cuda_column: a request moves four times as much. A thread still computes ROWS elements of gx below each other,
+but of four channels, whose windows it finds once. Limited by bytes: most are those of gx, for whose stores nothing
+waits.
 """
 
 from __future__ import annotations

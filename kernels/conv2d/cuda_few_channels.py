@@ -1,11 +1,11 @@
-"""conv2d of images with one to four channels: a band of rows in shared memory, a row of pixels in registers.
+"""conv2d of images with one to four channels: all that a tile needs in shared memory, a row of pixels in registers.
 
-A first layer has little to sum and much to write: y is K/C times x, and a matrix product's tile would be deeper than the
-R*S*C elements of a window. So a block copies the whole of 32 filters and all pixels that its tile of y sees to shared
-memory, in one go, with one barrier. A thread computes 8 pixels beside each other x 4 filters; C, S, stride and dilation
-along a row are constants, for which the kernel is compiled, so that what the 8 windows share of a row of x is read from
-shared memory once and kept in registers. Eight threads side by side have 32 neighbouring filters: they read w, and write
-y, in 128 bits each. Limited by bytes, those of y, up to R*S*C of about 40; by FLOPs beyond.
+A first layer has little to sum and much to write: K is many times C, and a window has few elements to cut into slices.
+So a block copies its 32 filters whole, and all pixels that its tile of y sees, to shared memory at once, with one
+barrier. A thread computes 8 pixels beside each other x 4 filters. C, S and the stride along a row are constants of the
+kernel, which is compiled for each first layer: loops along a row are unrolled, so that what the 8 windows see of a row
+is read from shared memory once and stays in registers for all S taps. Eight threads have 32 neighbouring filters; they
+read w and write y in 128 bits each. Limited by bytes, those of y; by FLOPs where R*S*C is above 40 or so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """max_pool2d_backward with four channels of a window for each thread, where no two windows overlap.
 
-Beside cuda_window: loads and stores of 128 bits, a fourth of the requests. R and S are constants of the kernel, which is
-compiled for each window: its loops are unrolled and their loads sent before the first has come, so that one window is
-enough for a thread. Limited by bytes.
+Beside cuda_window: loads and stores of 128 bits, a fourth of the requests. R and S are constants of the kernel, which
+is compiled for each window: its loops are unrolled and their loads sent before the first has come, so that one window
+is enough for a thread. Limited by bytes.
 """
 
 from __future__ import annotations
