@@ -87,16 +87,18 @@ def _multiply(gy, w, col, g, first, rows, tiles):
         multiply_add(sums, a, b, line, lane)
         cuda.syncthreads()  # before the copies are overwritten
         d0 = int32(d0 + DEPTH)
+    at = cuda.local.array(TILE, int32)
     for k in range(TILE):
-        column = int32(column0 + lane + k * LANES)
-        if column < columns:
-            # An element of the group's windows is a tap and a channel; in the matrix all groups' channels lie beside it.
-            tap, c = int32(uint32(column) // uint32(g.group_C)), int32(uint32(column) % uint32(g.group_C))
-            at = int32(tap * g.C + group * g.group_C + c)
-            for i in range(TILE):
-                row = int32(row0 + line * TILE + i)
-                if row < rows:
-                    col[uint32(row * (g.R * g.S * g.C) + at)] = sums[i * TILE + k]
+        # An element of the group's windows is a tap and a channel; in the matrix all groups' channels lie beside it.
+        column = uint32(column0 + lane + k * LANES)
+        tap, c = column // uint32(g.group_C), column % uint32(g.group_C)
+        at[k] = int32(tap * uint32(g.C) + group * g.group_C + c)
+    for i in range(TILE):
+        row = int32(row0 + line * TILE + i)
+        if row < rows:
+            for k in range(TILE):
+                if column0 + lane + k * LANES < columns:
+                    col[uint32(row * (g.R * g.S * g.C) + at[k])] = sums[i * TILE + k]
 
 
 @device_function
