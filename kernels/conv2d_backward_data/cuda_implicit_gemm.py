@@ -1,13 +1,13 @@
 """conv2d_backward_data as matrix products whose left matrices are never written: tiles of sums in registers.
 
-Pixels of gx that are equal modulo the stride, a phase, are met by the same taps, in pixels of gy that lie as they do.
-So each phase is a matrix product: a row for each of its pixels, a column for each channel, summed over the taps that
-meet it and the K filters. No product with a zero of the stride is made. A block computes a tile of 128 pixels of a phase
-x 64 channels of one group, each of its 128 threads 8 x 8 sums, as in conv2d's cuda_implicit_gemm.
+The pixels of gx that are equal modulo the stride, a phase, are met by the same taps, and neighbours among them at
+neighbours in gy. So each phase is a matrix product: a row for each of its pixels, a column for each channel, summed
+over the K filters of the taps that meet it. No product with a zero of the stride is made. A block computes a tile of
+128 pixels of a phase x 64 channels of one group, each of its 128 threads 8 x 8 sums, as in conv2d's cuda_implicit_gemm.
 
-Beside that one: gy and w both have their filters side by side, and filters are what is summed over. So slices of both
-are loaded four filters at a time and turned round on the way to shared memory, one set of indices does for both, and w
-need not be turned before. Rows of 4 floats more than pixels, and channels, keep what a warp writes in different banks.
+Beside that one: gy and w both have their filters side by side, which here are what is summed over. So slices of both
+are loaded four filters at a time and turned round on the way to shared memory; one set of indices does for both, and w
+need not be turned before. Lines of 4 floats more than pixels, or channels, put what a warp writes in different banks.
 Limited by FLOPs where tiles are full.
 """
 
@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
+from fastconv.kernels.cuda_quads import COLUMNS, DEPTH, ROWS, SUMS, THREADS, multiply_slices, store_row
 from fastconv.kernels.cuda_taps import TapSteps, first_tap
-from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4, store4
+from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4
 from fastconv.kernels.registry import kernel
 
-PIXELS, CHANNELS, DEPTH = 128, 64, 8  # of a block's tile, and of a slice
-THREADS = 128  # 16 down the pixels, 8 along the channels
-GY_ROW, W_ROW = PIXELS + 4, CHANNELS + 4
-GY_SLICES, W_SLICES = 2 * DEPTH * GY_ROW, 2 * DEPTH * W_ROW
+GY_LINE, W_LINE = ROWS + 4, COLUMNS + 4
+GY_SLICES, W_SLICES = 2 * DEPTH * GY_LINE, 2 * DEPTH * W_LINE
 
 
 class Plan(NamedTuple):
@@ -46,7 +45,7 @@ def cuda_implicit_gemm(problem, gy, w, gx, workspace, relu=None):
     g = Conv2DGeometry.of(problem)
     plan = Plan(
         groups=problem.groups,
-        channel_tiles=-(-g.group_C // CHANNELS),
+        channel_tiles=-(-g.group_C // COLUMNS),
         phases=min(g.stride_h, g.H) * min(g.stride_w, g.W),
         phases_w=min(g.stride_w, g.W),
         rows=-(-g.H // g.stride_h),
@@ -55,25 +54,24 @@ def cuda_implicit_gemm(problem, gy, w, gx, workspace, relu=None):
         wide_c=int(g.group_C % 4 == 0 and aligned(gx, relu)),
         relu=int(relu is not None),
     )
-    blocks = -(-g.N * plan.rows * plan.columns // PIXELS) * plan.groups * plan.phases * plan.channel_tiles
+    blocks = -(-g.N * plan.rows * plan.columns // ROWS) * plan.groups * plan.phases * plan.channel_tiles
     gate = gx if relu is None else relu  # without a ReLU the kernel reads nothing there
     return [Launch(_backward_data, (blocks,), (THREADS,), (gy, w, gate, gx, g, TapSteps.of(problem), plan))]
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, TapSteps, Plan, launch_bounds=(THREADS, 3))
 def _backward_data(gy, w, gate, gx, g, step, plan):
-    gys = cuda.shared.array(GY_SLICES, float32, ALIGNMENT)  # (2, DEPTH, GY_ROW)
-    ws = cuda.shared.array(W_SLICES, float32, ALIGNMENT)  # (2, DEPTH, W_ROW)
-    sums = cuda.local.array(64, float32)  # 8 pixels x 8 channels
-    a, b = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    gys = cuda.shared.array(GY_SLICES, float32, ALIGNMENT)  # (2, DEPTH, GY_LINE)
+    ws = cuda.shared.array(W_SLICES, float32, ALIGNMENT)  # (2, DEPTH, W_LINE)
+    sums = cuda.local.array(SUMS, float32)  # 8 pixels x 8 channels
     thread = uint32(cuda.threadIdx.x)
     tile = uint32(cuda.blockIdx.x)  # neighbours have the same pixels of gy
-    c0 = int32(tile % uint32(plan.channel_tiles) * CHANNELS)  # the tile's first channel, in its group
+    c0 = int32(tile % uint32(plan.channel_tiles) * COLUMNS)  # the tile's first channel, in its group
     tile = tile // uint32(plan.channel_tiles)
     phase = tile % uint32(plan.phases)
     tile = tile // uint32(plan.phases)
     group = int32(tile % uint32(plan.groups))
-    pixel0 = uint32(tile // uint32(plan.groups) * PIXELS)
+    pixel0 = uint32(tile // uint32(plan.groups) * ROWS)
     # The phase's first pixel, the first tap that meets it, and where in gy.
     h0, j0 = int32(phase // uint32(plan.phases_w)), int32(phase % uint32(plan.phases_w))
     first_r, top = first_tap(int32(h0 + g.pad_top), g.R, g.stride_h, g.dilation_h)
@@ -83,10 +81,8 @@ def _backward_data(gy, w, gate, gx, g, step, plan):
     quad, column = int32(thread % 2 * 4), int32(thread // 2)
     p0, q0, corner = cuda.local.array(2, int32), cuda.local.array(2, int32), cuda.local.array(2, int32)
     for i in range(2):
-        pixel = uint32(pixel0 + column + i * (PIXELS // 2))
-        n, pixel = int32(pixel // uint32(plan.rows * plan.columns)), uint32(pixel % uint32(plan.rows * plan.columns))
-        p0[i] = int32(int32(pixel // uint32(plan.columns)) + top)
-        q0[i] = int32(int32(pixel % uint32(plan.columns)) + left)
+        n, row, across = _place(plan, uint32(pixel0 + column + i * (ROWS // 2)))
+        p0[i], q0[i] = int32(row + top), int32(across + left)
         corner[i] = int32(((n * g.P + p0[i]) * g.Q + q0[i]) * g.K + group * g.group_K)
         if n >= g.N:
             p0[i] = int32(-1)  # above gy with every tap
@@ -99,9 +95,10 @@ def _backward_data(gy, w, gate, gx, g, step, plan):
     columns = uint32(max(g.S - first_s + step.s - 1, 0)) // uint32(step.s)
     slices = uint32((rows * columns * uint32(g.group_K) + DEPTH - 1) // uint32(DEPTH))
 
-    # What the thread computes: pixels from `down` on, 4 and 64 further 4; channels from `across` on, 4 and 32 further 4.
-    down, across = uint32(thread // 8 * 4), uint32(thread % 8 * 4)
-    for i in range(64):
+    # What the thread computes: pixels from `down` on, 4 and 64 further 4; channels from `right` on, 4 and 32 further 4.
+    down, right = uint32(thread // 8 * 4), uint32(thread % 8 * 4)
+    c = int32(c0 + int32(right))
+    for i in range(SUMS):
         sums[i] = float32(0)
 
     turn = uint32(0)
@@ -134,44 +131,40 @@ def _backward_data(gy, w, gate, gx, g, step, plan):
                 k = int32(k + DEPTH - 4)
             r, s, up, back, k = _advance(g, step, first_s, r, s, up, back, k)
         if turn > 0:
-            gy_at, w_at = uint32(old * DEPTH * GY_ROW + down), uint32(old * DEPTH * W_ROW + across)
-            end = uint32(gy_at + DEPTH * GY_ROW)
-            while gy_at < end:
-                for e in range(2):  # of constant length: unrolled
-                    a[0], a[1], a[2], a[3] = load4(gys, gy_at + e * GY_ROW)
-                    a[4], a[5], a[6], a[7] = load4(gys, gy_at + e * GY_ROW + 64)
-                    b[0], b[1], b[2], b[3] = load4(ws, w_at + e * W_ROW)
-                    b[4], b[5], b[6], b[7] = load4(ws, w_at + e * W_ROW + 32)
-                    for i in range(8):
-                        for j in range(8):
-                            sums[i * 8 + j] += a[i] * b[j]
-                gy_at, w_at = uint32(gy_at + 2 * GY_ROW), uint32(w_at + 2 * W_ROW)
+            gy_at, w_at = uint32(old * DEPTH * GY_LINE + down), uint32(old * DEPTH * W_LINE + right)
+            multiply_slices(sums, gys, ws, gy_at, w_at, GY_LINE, W_LINE)
         if turn < slices:
             for e in range(4):
                 for i in range(2):
-                    gys[uint32((new * DEPTH + quad + e) * GY_ROW + column + i * 64)] = next_gy[i * 4 + e]
-                ws[uint32((new * DEPTH + quad + e) * W_ROW + column)] = next_w[e]
+                    gys[uint32((new * DEPTH + quad + e) * GY_LINE + column + i * (ROWS // 2))] = next_gy[i * 4 + e]
+                ws[uint32((new * DEPTH + quad + e) * W_LINE + column)] = next_w[e]
         cuda.syncthreads()
         turn = uint32(turn + 1)
 
     # Short loops: the compiler must unroll them, or the sums would lie in memory.
-    place = cuda.local.array(8, int32)  # in gx; -1 beside it
+    at = cuda.local.array(8, int32)  # the thread's pixels in gx; -1 beside it
     for i in range(8):
-        pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
-        n, pixel = int32(pixel // uint32(plan.rows * plan.columns)), uint32(pixel % uint32(plan.rows * plan.columns))
-        h = int32(int32(pixel // uint32(plan.columns)) * g.stride_h + h0)
-        j = int32(int32(pixel % uint32(plan.columns)) * g.stride_w + j0)
-        place[i] = int32(((n * g.H + h) * g.W + j) * g.C + group * g.group_C + c0 + int32(across))
+        n, row, across = _place(plan, uint32(pixel0 + down + i % 4 + i // 4 * (ROWS // 2)))
+        h, j = int32(h0 + row * g.stride_h), int32(j0 + across * g.stride_w)
+        at[i] = int32(((n * g.H + h) * g.W + j) * g.C + group * g.group_C + c)
         if n >= g.N or h >= g.H or j >= g.W:
-            place[i] = int32(-1)
-    channels = int32(g.group_C - c0 - int32(across))
+            at[i] = int32(-1)
+    channels = int32(g.group_C - c)
     if plan.relu:
         for i in range(8):
-            if place[i] >= 0:
-                _gate(sums, gate, i * 8, place[i], channels, plan.wide_c)
+            if at[i] >= 0:
+                _gate(sums, gate, i * 8, at[i], channels, plan.wide_c)
     for i in range(8):
-        if place[i] >= 0:
-            _store(gx, sums, i * 8, place[i], channels, plan.wide_c)
+        if at[i] >= 0:
+            store_row(gx, sums, i * 8, at[i], channels, plan.wide_c)
+
+
+@device_function
+def _place(plan, pixel):
+    """Image, row and column of a phase's pixel."""
+    size = uint32(plan.rows * plan.columns)
+    n, pixel = int32(pixel // size), pixel % size
+    return n, int32(pixel // uint32(plan.columns)), int32(pixel % uint32(plan.columns))
 
 
 @device_function
@@ -186,37 +179,20 @@ def _advance(g, step, first_s, r, s, up, back, k):
 
 @device_function
 def _gate(sums, y, i, at, channels, wide):
-    """The gradient before a ReLU whose output is y: of eight sums, those from i on, none where y[at ...] is not above 0.
-
-    The sums belong to y[at] and y[at + 32] and what follows; `channels` are left there.
-    """
+    """What a ReLU whose output is y lets through of the eight sums from i on, which `store_row` will store."""
     for j in range(2):
-        first, place = i + j * 4, uint32(at + j * 32)
+        first, place = i + j * 4, uint32(at + j * (COLUMNS // 2))
         if wide:
-            if channels > j * 32:
+            if channels > j * (COLUMNS // 2):
                 d, e, f, h = load4(y, place)
-                sums[first], sums[first + 1] = _where(d, sums[first]), _where(e, sums[first + 1])
-                sums[first + 2], sums[first + 3] = _where(f, sums[first + 2]), _where(h, sums[first + 3])
+                sums[first], sums[first + 1] = _through(sums[first], d), _through(sums[first + 1], e)
+                sums[first + 2], sums[first + 3] = _through(sums[first + 2], f), _through(sums[first + 3], h)
         else:
             for e in range(4):
-                if channels > j * 32 + e:
-                    sums[first + e] = _where(y[uint32(place + e)], sums[first + e])
+                if channels > j * (COLUMNS // 2) + e:
+                    sums[first + e] = _through(sums[first + e], y[uint32(place + e)])
 
 
 @device_function
-def _where(y, total):
+def _through(total, y):
     return float32(0) if y <= float32(0) else total
-
-
-@device_function
-def _store(gx, sums, i, at, channels, wide):
-    """Eight sums, those from i on, to gx[at] and gx[at + 32] and what follows; `channels` are left there."""
-    for j in range(2):
-        first, place = i + j * 4, uint32(at + j * 32)
-        if wide:
-            if channels > j * 32:
-                store4(gx, place, sums[first], sums[first + 1], sums[first + 2], sums[first + 3])
-        else:
-            for e in range(4):
-                if channels > j * 32 + e:
-                    gx[uint32(place + e)] = sums[first + e]

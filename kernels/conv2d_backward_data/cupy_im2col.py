@@ -1,7 +1,7 @@
 """conv2d_backward_data as a matrix product that is left to cuBLAS; col2im adds up its result.
 
-Beside cuda_im2col: the same matrix, added up by the same kernel, but CuPy's matmul multiplies. cuBLAS takes the filter's
-transpose where it lies. Limited by bytes where K is small: the matrix is written and read; else by FLOPs.
+Beside cuda_im2col: the same matrix, added up by the same kernel, but CuPy's matmul makes it. cuBLAS takes the transpose
+of the filter as it lies. Limited by bytes where K is small: the matrix is written and read; else by FLOPs.
 
 One group only: of several, cuBLAS could multiply each where it lies, but CuPy copies a matrix that is not contiguous.
 """
