@@ -1,0 +1,123 @@
+"""Long sums in chunks: how the pixels of a filter gradient are shared out, and how partial sums are added.
+
+gw has few elements and each is a sum over all pixels, so a GPU is filled only where many blocks work on the same
+element. Each takes a chunk of the pixels and writes its sums to a row of the workspace; a last launch adds the rows.
+How the pixels are cut and in which order the rows are added follows from the problem alone: no atomics, and the same
+bits in every run on every GPU.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
+
+BLOCKS = 384  # what is wanted: three for each of 128 multiprocessors, all at once
+COLUMNS, LINES = 32, 8  # of a block that adds rows
+
+
+class Chunks(NamedTuple):
+    """How many terms are cut, and into what."""
+
+    number: int
+    terms: int  # of a chunk; the last may have fewer
+
+    @classmethod
+    def of(cls, terms, tiles, least, multiple=1):
+        """As many chunks as fill a GPU if each takes `tiles` blocks, one at least.
+
+        A chunk has `least` terms or more, if there are so many, and a multiple of `multiple`.
+        """
+        number = max(1, min(BLOCKS // tiles, terms // least))
+        each = max(multiple, -(-terms // (number * multiple)) * multiple)
+        return cls(max(1, -(-terms // each)), each)
+
+
+class Sums(NamedTuple):
+    """Where the chunks' sums go: a row for each, of gw's elements and then those of gb."""
+
+    chunks: int
+    terms: int  # of a chunk
+    pitch: int  # from one row to the next
+    bias_at: int  # in a row; -1 if there is no gb
+
+    @classmethod
+    def of(cls, problem, chunks, gb):
+        """Rows of the workspace; or gw and gb themselves, if there is one chunk only."""
+        size = _size(problem)
+        if chunks.number == 1:
+            return cls(*chunks, 0, -1 if gb is None else 0)
+        return cls(*chunks, size + problem.K, -1 if gb is None else size)
+
+
+def sums_bytes(problem, chunks):
+    """Bytes of the workspace that the chunks' sums take."""
+    return 0 if chunks.number == 1 else 4 * chunks.number * (_size(problem) + problem.K)
+
+
+def place_sums(problem, sums, gw, gb, memory):
+    """The arrays that chunks write to, for gw and for gb, and the launches that follow.
+
+    memory: float32, of `sums_bytes`.
+    """
+    if sums.chunks == 1:
+        return gw, gw if gb is None else gb, []  # without gb nothing is written there
+    size = _size(problem)
+    columns = size if gb is None else size + problem.K
+    return memory, memory, [_add(memory, gw, gw if gb is None else gb, sums.chunks, sums.pitch, size, columns)]
+
+
+def sum_rows(matrix, out, rows, columns, memory):
+    """The launches that make `out` (columns,) the sum of the rows of `matrix` (rows, columns).
+
+    memory: float32, of `row_chunks(rows, columns)` times `columns`.
+    """
+    chunks = row_chunks(rows, columns)
+    if chunks.number == 1:
+        return [_add(matrix, out, out, rows, columns, columns, columns)]
+    return [
+        _add(matrix, memory, memory, rows, columns, columns, columns, chunks),
+        _add(memory, out, out, chunks.number, columns, columns, columns),
+    ]
+
+
+def row_chunks(rows, columns):
+    """How `sum_rows` cuts the rows."""
+    return Chunks.of(rows, -(-columns // COLUMNS), BLOCKS, LINES)
+
+
+def _size(problem):
+    return problem.R * problem.S * problem.C // problem.groups * problem.K
+
+
+def _add(matrix, first, second, rows, pitch, size, columns, chunks=None):
+    """The launch that adds rows: columns up to `size` go to the first array, the others to the second."""
+    number, each = chunks or (1, rows)
+    grid = (-(-columns // COLUMNS), number)
+    return Launch(_add_rows, grid, (COLUMNS, LINES), (matrix, first, second, rows, pitch, size, columns, each))
+
+
+@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, int32, int32, launch_bounds=COLUMNS * LINES)
+def _add_rows(matrix, first, second, rows, pitch, size, columns, each):
+    sums = cuda.shared.array((LINES, COLUMNS), float32)
+    column, line = int32(cuda.blockIdx.x * COLUMNS + cuda.threadIdx.x), int32(cuda.threadIdx.y)
+    chunk = int32(cuda.blockIdx.y)
+    end = int32(min((chunk + 1) * each, rows))
+    total = float32(0)
+    if column < columns:
+        row = int32(chunk * each + line)
+        while row < end:
+            for _ in range(4):  # four loads on their way at once
+                if row < end:
+                    total += matrix[uint32(row * pitch + column)]
+                row = int32(row + LINES)
+    sums[line, uint32(cuda.threadIdx.x)] = total
+    cuda.syncthreads()
+    if line == 0 and column < columns:
+        total = float32(0)
+        for i in range(LINES):
+            total += sums[i, uint32(cuda.threadIdx.x)]
+        if column < size:
+            first[uint32(chunk * size + column)] = total
+        else:
+            second[uint32(column - size)] = total
