@@ -70,9 +70,9 @@ def place_sums(problem, sums, gw, gb, memory):
 def sum_rows(matrix, out, rows, columns, memory):
     """The launches that make `out` (columns,) the sum of the rows of `matrix` (rows, columns).
 
-    memory: float32, of `row_chunks(rows, columns)` times `columns`.
+    memory: float32, of `row_sums_bytes`.
     """
-    chunks = row_chunks(rows, columns)
+    chunks = _row_chunks(rows, columns)
     if chunks.number == 1:
         return [_add(matrix, out, out, rows, columns, columns, columns)]
     return [
@@ -81,8 +81,13 @@ def sum_rows(matrix, out, rows, columns, memory):
     ]
 
 
-def row_chunks(rows, columns):
-    """How `sum_rows` cuts the rows."""
+def row_sums_bytes(rows, columns):
+    """Bytes of the workspace that `sum_rows` takes."""
+    chunks = _row_chunks(rows, columns)
+    return 0 if chunks.number == 1 else 4 * chunks.number * columns
+
+
+def _row_chunks(rows, columns):
     return Chunks.of(rows, -(-columns // COLUMNS), BLOCKS, LINES)
 
 
