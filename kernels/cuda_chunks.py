@@ -13,7 +13,9 @@ from typing import NamedTuple
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 
 BLOCKS = 384  # what is wanted: three for each of 128 multiprocessors, all at once
-COLUMNS, LINES = 32, 8  # of a block that adds rows
+SMALL_BLOCKS = 1024  # eight for each, where registers allow that
+LEAST = 512  # rows that are added by one launch
+COLUMNS, LINES, LOADS = 32, 16, 8  # of a block that adds rows, and of a thread at once
 
 
 class Chunks(NamedTuple):
@@ -23,12 +25,12 @@ class Chunks(NamedTuple):
     terms: int  # of a chunk; the last may have fewer
 
     @classmethod
-    def of(cls, terms, tiles, least, multiple=1):
-        """As many chunks as fill a GPU if each takes `tiles` blocks, one at least.
+    def of(cls, terms, tiles, least, multiple=1, blocks=BLOCKS):
+        """As many chunks as make `blocks` blocks, which fill a GPU, if each takes `tiles` of them; one at least.
 
         A chunk has `least` terms or more, if there are so many, and a multiple of `multiple`.
         """
-        number = max(1, min(BLOCKS // tiles, terms // least))
+        number = max(1, min(blocks // tiles, terms // least))
         each = max(multiple, -(-terms // (number * multiple)) * multiple)
         return cls(max(1, -(-terms // each)), each)
 
@@ -88,7 +90,7 @@ def row_sums_bytes(rows, columns):
 
 
 def _row_chunks(rows, columns):
-    return Chunks.of(rows, -(-columns // COLUMNS), BLOCKS, LINES)
+    return Chunks.of(rows, -(-columns // COLUMNS), LEAST, LINES)
 
 
 def _size(problem):
@@ -112,7 +114,7 @@ def _add_rows(matrix, first, second, rows, pitch, size, columns, each):
     if column < columns:
         row = int32(chunk * each + line)
         while row < end:
-            for _ in range(4):  # four loads on their way at once
+            for _ in range(LOADS):
                 if row < end:
                     total += matrix[uint32(row * pitch + column)]
                 row = int32(row + LINES)
