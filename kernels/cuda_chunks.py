@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 
 BLOCKS = 384  # what is wanted: three for each of 128 multiprocessors, all at once
-SMALL_BLOCKS = 1024  # eight for each, where registers allow that
+SMALL_BLOCKS = 768  # six for each, where registers allow that
 LEAST = 512  # rows that are added by one launch
 COLUMNS, LINES, LOADS = 32, 16, 8  # of a block that adds rows, and of a thread at once
 
