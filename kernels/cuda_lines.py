@@ -14,7 +14,7 @@ from fastconv.kernels.cuda_vectors import load4, store4
 THREADS = 128
 FOUR = 4  # filters of a thread
 MOST_ACROSS = 16  # threads of a line
-SHARED_FLOATS = 4 * FOUR * THREADS  # what `add_lines` needs
+SHARED_FLOATS = 4 * FOUR * (THREADS + MOST_ACROSS)  # what `add_lines` needs
 
 
 class Lines(NamedTuple):
@@ -48,24 +48,27 @@ def load_filters(out, gy, at, filters, wide):
 def add_lines(memory, sums, registers, lines, gw, at, K, rows, filters):
     """Add up what the lines have, and write the first `rows` rows of `filters` sums to gw[at], gw[at + K], ...
 
-    memory: shared, SHARED_FLOATS of it. sums: (registers / 4, 4), a constant number.
+    memory: shared, SHARED_FLOATS of it. sums: (registers / 4, 4), a constant number, lost afterwards.
     """
     thread = int32(cuda.threadIdx.x)
     width = int32(lines.across * FOUR)
-    for first in range(0, registers, 4 * FOUR):  # four rows at a time; unrolled, so that sums are registers
+    plane = int32(THREADS * FOUR + width)  # from one row's copies to the next: in other banks
+    first = int32(0)
+    while first < rows:  # four rows at a time
         cuda.syncthreads()  # before the copies are overwritten
-        for i in range(4):
-            if first + i * FOUR < registers:
-                j = first + i * FOUR
-                store4(memory, uint32((i * THREADS + thread) * FOUR), sums[j], sums[j + 1], sums[j + 2], sums[j + 3])
+        for i in range(min(4, registers // FOUR)):
+            j = i * FOUR
+            store4(memory, uint32(i * plane + thread * FOUR), sums[j], sums[j + 1], sums[j + 2], sums[j + 3])
         cuda.syncthreads()
         element = thread
         while element < 4 * width:
             i, k = int32(uint32(element) // uint32(width)), int32(uint32(element) % uint32(width))
-            row = int32(first // FOUR + i)
-            if row < rows and k < filters:
+            if first + i < rows and k < filters:
                 total = float32(0)
                 for line in range(lines.number):
-                    total += memory[uint32(i * THREADS * FOUR + line * width + k)]
-                gw[uint32(at + row * K + k)] = total
+                    total += memory[uint32(i * plane + line * width + k)]
+                gw[uint32(at + (first + i) * K + k)] = total
             element = int32(element + THREADS)
+        for i in range(registers - 4 * FOUR):  # the next rows move up: registers have no index
+            sums[i] = sums[i + 4 * FOUR]
+        first = int32(first + 4)

@@ -7,7 +7,7 @@ windows overlap, so that x comes from the level-1 cache but the first time; they
 pixels are cut into chunks, whose sums a last launch adds. Limited by bytes: reading x and gy.
 
 Beside cuda_few_channels: filters of other groups have other channels, so x is not copied for all of them. A window of
-more than 32 taps is cut into rows that go to several blocks, and x and gy are read for each. The workspace is at most
+more than 16 taps is cut into rows that go to several blocks, and x and gy are read for each. The workspace is at most
 768 times gw and gb of 64 filters.
 """
 
@@ -26,7 +26,7 @@ from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4
 from fastconv.kernels.registry import kernel
 
 LEAST = 128  # pixels of a chunk
-MOST_TAPS = 32  # of a thread
+MOST_TAPS = 16  # of a thread
 
 
 class Plan(NamedTuple):
@@ -99,6 +99,9 @@ def backward_filter_by(rows, S):
         r0 = int32(tile % uint32(plan.window_tiles) * uint32(rows))  # the block's first row of the window
         chunk = int32(tile // uint32(plan.window_tiles))
         k = int32(k0 + lane * FOUR)  # the thread's first filter
+        channels = cuda.local.array(FOUR, int32)
+        for j in range(FOUR):
+            channels[j] = int32(uint32(k + j) // uint32(g.group_K))
         pixel = int32(chunk * to.terms + line)
         end = int32(min((chunk + 1) * to.terms, g.N * g.P * g.Q))
         n, p, q = pixel_place(g, pixel)
@@ -113,21 +116,22 @@ def backward_filter_by(rows, S):
                     for j in range(FOUR):
                         a[j] = float32(0)
                     if 0 <= h < g.H and 0 <= v < g.W:
-                        at = uint32(((n * g.H + h) * g.W + v) * g.C)
+                        at = int32(((n * g.H + h) * g.W + v) * g.C)
                         if plan.wide_x:
                             if k < g.K:
                                 a[0], a[1], a[2], a[3] = load4(x, uint32(at + k))
                         else:
                             for j in range(FOUR):
                                 if k + j < g.K:
-                                    a[j] = x[uint32(at + uint32(k + j) // uint32(g.group_K))]
+                                    a[j] = x[uint32(at + channels[j])]
                     for j in range(FOUR):
                         sums[(i * S + s) * FOUR + j] += a[j] * gradient[j]
             n, p, q = walk_on(g, step, n, p, q)
             pixel = int32(pixel + lines.number)
         at = uint32(chunk * to.pitch + r0 * S * g.K + k0)
-        add_lines(memory, sums, registers, lines, gw, at, g.K, int32((g.R - r0) * S), int32(g.K - k0))
+        taps, filters = int32(min(rows, g.R - r0) * S), int32(g.K - k0)
+        add_lines(memory, sums, registers, lines, gw, at, g.K, taps, filters)
         if to.bias_at >= 0 and r0 == 0:
-            add_lines(memory, bias, FOUR, lines, gb, uint32(chunk * to.pitch + to.bias_at + k0), g.K, 1, int32(g.K - k0))
+            add_lines(memory, bias, FOUR, lines, gb, uint32(chunk * to.pitch + to.bias_at + k0), g.K, 1, filters)
 
     return _backward_filter

@@ -82,6 +82,7 @@ def backward_filter_by(rows):
     )
     def _backward_filter(x, gy, gw, gb, g, plan, lines, to, step):
         windows = cuda.shared.array(floats, float32, ALIGNMENT)  # (PIXELS, pitch)
+        taps = cuda.shared.array((3, rows), int32)  # of a row: how far down, how far to the right, how far in memory
         sums, bias = cuda.local.array(registers, float32), cuda.local.array(FOUR, float32)
         a = cuda.local.array(4, float32)
         gradient, following = cuda.local.array(FOUR, float32), cuda.local.array(FOUR, float32)
@@ -98,26 +99,28 @@ def backward_filter_by(rows):
         group, chunk = int32(tile % uint32(plan.groups)), int32(tile // uint32(plan.groups))
         of_k = int32(group * g.group_K + k0 + lane * FOUR)  # the thread's first filter
         filters = int32(g.group_K - k0 - lane * FOUR)  # that are left from there on
-        tap0 = uint32(row0) // uint32(g.group_C)
+        if thread < rows:
+            tap, c = uint32(row0 + thread) // uint32(g.group_C), uint32(row0 + thread) % uint32(g.group_C)
+            h, v = int32(tap // uint32(g.S) * g.dilation_h), int32(tap % uint32(g.S) * g.dilation_w)
+            taps[0, thread] = h if row0 + thread < g.R * g.S * g.group_C else int32(-(1 << 30))
+            taps[1, thread] = v
+            taps[2, thread] = int32((h * g.W + v) * g.C + c)
+        cuda.syncthreads()
         pixel = int32(chunk * to.terms)  # the first of those in shared memory
         end = int32(min(pixel + to.terms, g.N * g.P * g.Q))
         n, p, q = pixel_place(g, pixel + thread)
         while pixel < end:
             # The window of pixel + thread, four rows of gw at a time.
-            r, s = int32(tap0 // uint32(g.S)), int32(tap0 % uint32(g.S))
-            c = int32(uint32(row0) % uint32(g.group_C))
+            h0, v0 = int32(p * g.stride_h - g.pad_top), int32(q * g.stride_w - g.pad_left)
+            corner = int32(((n * g.H + h0) * g.W + v0) * g.C + group * g.group_C)
+            if pixel + thread >= end:
+                h0 = int32(-(1 << 30))  # above the image with every tap
             for i in range(0, rows, 4):
                 for e in range(4):
-                    h = int32(p * g.stride_h - g.pad_top + r * g.dilation_h)
-                    j = int32(q * g.stride_w - g.pad_left + s * g.dilation_w)
+                    h, v = int32(h0 + taps[0, i + e]), int32(v0 + taps[1, i + e])
                     a[e] = float32(0)
-                    if pixel + thread < end and r < g.R and 0 <= h < g.H and 0 <= j < g.W:
-                        a[e] = x[uint32(((n * g.H + h) * g.W + j) * g.C + group * g.group_C + c)]
-                    c = int32(c + 1)
-                    if c == g.group_C:
-                        s, c = int32(s + 1), int32(0)
-                    if s == g.S:
-                        r, s = int32(r + 1), int32(0)
+                    if 0 <= h < g.H and 0 <= v < g.W:
+                        a[e] = x[uint32(corner + taps[2, i + e])]
                 store4(windows, uint32(thread * pitch + i), a[0], a[1], a[2], a[3])
             n, p, q = walk_on(g, step, n, p, q)
             left = int32(min(end - pixel, PIXELS))
@@ -139,8 +142,8 @@ def backward_filter_by(rows):
             cuda.syncthreads()  # before the copies are overwritten
             pixel = int32(pixel + PIXELS)
         of_k, filters = int32(of_k - lane * FOUR), int32(filters + lane * FOUR)  # of the block
-        at = uint32(chunk * to.pitch + row0 * g.K + of_k)
-        add_lines(windows, sums, registers, lines, gw, at, g.K, int32(g.R * g.S * g.group_C - row0), filters)
+        at, rows_left = uint32(chunk * to.pitch + row0 * g.K + of_k), int32(min(rows, g.R * g.S * g.group_C - row0))
+        add_lines(windows, sums, registers, lines, gw, at, g.K, rows_left, filters)
         if to.bias_at >= 0 and row0 == 0:
             add_lines(windows, bias, FOUR, lines, gb, uint32(chunk * to.pitch + to.bias_at + of_k), g.K, 1, filters)
 
