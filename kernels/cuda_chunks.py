@@ -36,20 +36,19 @@ class Chunks(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Where the chunks' sums go: a row for each, of gw's elements and then those of gb."""
+    """Where the chunks' sums go: to gw and gb themselves if there is one chunk, else to a row of the workspace each."""
 
     chunks: int
     terms: int  # of a chunk
-    pitch: int  # from one row to the next
-    bias_at: int  # in a row; -1 if there is no gb
+    pitch: int  # from one chunk's gw to the next
+    bias_pitch: int  # from one chunk's gb to the next
+    has_bias: int
 
     @classmethod
-    def of(cls, problem, chunks, gb):
-        """Rows of the workspace; or gw and gb themselves, if there is one chunk only."""
-        size = _size(problem)
-        if chunks.number == 1:
-            return cls(*chunks, 0, -1 if gb is None else 0)
-        return cls(*chunks, size + problem.K, -1 if gb is None else size)
+    def of(cls, problem, chunks, has_bias):
+        """The places for a problem."""
+        several = chunks.number > 1
+        return cls(*chunks, several * _size(problem), several * problem.K, int(has_bias))
 
 
 def sums_bytes(problem, chunks):
@@ -57,16 +56,19 @@ def sums_bytes(problem, chunks):
     return 0 if chunks.number == 1 else 4 * chunks.number * (_size(problem) + problem.K)
 
 
-def place_sums(problem, sums, gw, gb, memory):
+def place_sums(problem, chunks, gw, gb, memory):
     """The arrays that chunks write to, for gw and for gb, and the launches that follow.
 
     memory: float32, of `sums_bytes`.
     """
-    if sums.chunks == 1:
-        return gw, gw if gb is None else gb, []  # without gb nothing is written there
+    if chunks.number == 1:
+        return gw, gb, []
     size = _size(problem)
-    columns = size if gb is None else size + problem.K
-    return memory, memory, [_add(memory, gw, gw if gb is None else gb, sums.chunks, sums.pitch, size, columns)]
+    of_gw, of_gb = memory[: chunks.number * size], memory[chunks.number * size : chunks.number * (size + problem.K)]
+    launches = [_add(of_gw, gw, chunks.number, size)]
+    if gb is None:
+        return of_gw, None, launches
+    return of_gw, of_gb, [*launches, _add(of_gb, gb, chunks.number, problem.K)]
 
 
 def sum_rows(matrix, out, rows, columns, memory):
@@ -76,11 +78,9 @@ def sum_rows(matrix, out, rows, columns, memory):
     """
     chunks = _row_chunks(rows, columns)
     if chunks.number == 1:
-        return [_add(matrix, out, out, rows, columns, columns, columns)]
-    return [
-        _add(matrix, memory, memory, rows, columns, columns, columns, chunks),
-        _add(memory, out, out, chunks.number, columns, columns, columns),
-    ]
+        return [_add(matrix, out, rows, columns)]
+    memory = memory[: chunks.number * columns]
+    return [_add(matrix, memory, rows, columns, chunks), _add(memory, out, chunks.number, columns)]
 
 
 def row_sums_bytes(rows, columns):
@@ -97,15 +97,15 @@ def _size(problem):
     return problem.R * problem.S * problem.C // problem.groups * problem.K
 
 
-def _add(matrix, first, second, rows, pitch, size, columns, chunks=None):
-    """The launch that adds rows: columns up to `size` go to the first array, the others to the second."""
+def _add(matrix, out, rows, columns, chunks=None):
+    """The launch that adds rows, each chunk of them to a row of `out`; all of them, if no chunks are given."""
     number, each = chunks or (1, rows)
     grid = (-(-columns // COLUMNS), number)
-    return Launch(_add_rows, grid, (COLUMNS, LINES), (matrix, first, second, rows, pitch, size, columns, each))
+    return Launch(_add_rows, grid, (COLUMNS, LINES), (matrix, out, rows, columns, each))
 
 
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, int32, int32, launch_bounds=COLUMNS * LINES)
-def _add_rows(matrix, first, second, rows, pitch, size, columns, each):
+@cuda_jit(FLOATS, FLOATS, int32, int32, int32, launch_bounds=COLUMNS * LINES)
+def _add_rows(matrix, out, rows, columns, each):
     sums = cuda.shared.array((LINES, COLUMNS), float32)
     column, line = int32(cuda.blockIdx.x * COLUMNS + cuda.threadIdx.x), int32(cuda.threadIdx.y)
     chunk = int32(cuda.blockIdx.y)
@@ -116,7 +116,7 @@ def _add_rows(matrix, first, second, rows, pitch, size, columns, each):
         while row < end:
             for _ in range(LOADS):
                 if row < end:
-                    total += matrix[uint32(row * pitch + column)]
+                    total += matrix[uint32(row * columns + column)]
                 row = int32(row + LINES)
     sums[line, uint32(cuda.threadIdx.x)] = total
     cuda.syncthreads()
@@ -124,7 +124,4 @@ def _add_rows(matrix, first, second, rows, pitch, size, columns, each):
         total = float32(0)
         for i in range(LINES):
             total += sums[i, uint32(cuda.threadIdx.x)]
-        if column < size:
-            first[uint32(chunk * size + column)] = total
-        else:
-            second[uint32(column - size)] = total
+        out[uint32(chunk * columns + column)] = total

@@ -117,7 +117,7 @@ PLANTED = [
     Planted("average_pool2d_backward", "cuda_column", "uint32(j + g.pad_left)", "uint32(j)"),
     Planted("conv2d", "cuda_depthwise", "uint32(k) // uint32(g.group_K)", "uint32(k) % uint32(g.C)"),
     Planted("conv2d", "cuda_depthwise", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")),
-    Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
+    Planted("conv2d_backward_filter", "cuda_split", "min(row + to.terms, g.N * g.P)", "row + to.terms"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
-    Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
+    Planted("conv2d_backward_filter", "cuda_split", "g.N * g.P * g.Q, g.K, rest", "g.N * g.P * g.Q - 1, g.K, rest"),
 ]

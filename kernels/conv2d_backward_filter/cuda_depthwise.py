@@ -69,8 +69,9 @@ def chunks_of(p):
 def cuda_depthwise(problem, x, gy, gw, gb, workspace):
     chunks, lines = chunks_of(problem), Lines.of(problem.K)
     memory = workspace[: sums_bytes(problem, chunks)].view("float32")
-    sums = Sums.of(problem, chunks, gb)
-    to_gw, to_gb, launches = place_sums(problem, sums, gw, gb, memory)
+    sums = Sums.of(problem, chunks, gb is not None)
+    to_gw, to_gb, launches = place_sums(problem, chunks, gw, gb, memory)
+    to_gb = gy if gb is None else to_gb  # without gb nothing is written there
     wide = problem.K % 4 == 0
     plan = Plan.of(problem, int(wide and problem.K == problem.C and aligned(x)), int(wide and aligned(gy)))
     run = backward_filter_by(plan.window_rows, problem.S)
@@ -131,7 +132,7 @@ def backward_filter_by(rows, S):
         at = uint32(chunk * to.pitch + r0 * S * g.K + k0)
         taps, filters = int32(min(rows, g.R - r0) * S), int32(g.K - k0)
         add_lines(memory, sums, registers, lines, gw, at, g.K, taps, filters)
-        if to.bias_at >= 0 and r0 == 0:
-            add_lines(memory, bias, FOUR, lines, gb, uint32(chunk * to.pitch + to.bias_at + k0), g.K, 1, filters)
+        if to.has_bias and r0 == 0:
+            add_lines(memory, bias, FOUR, lines, gb, uint32(chunk * to.bias_pitch + k0), g.K, 1, filters)
 
     return _backward_filter

@@ -63,8 +63,9 @@ def chunks_of(p):
 def cuda_few_channels(problem, x, gy, gw, gb, workspace):
     chunks, g = chunks_of(problem), Conv2DGeometry.of(problem)
     memory = workspace[: sums_bytes(problem, chunks)].view("float32")
-    sums = Sums.of(problem, chunks, gb)
-    to_gw, to_gb, launches = place_sums(problem, sums, gw, gb, memory)
+    sums = Sums.of(problem, chunks, gb is not None)
+    to_gw, to_gb, launches = place_sums(problem, chunks, gw, gb, memory)
+    to_gb = gy if gb is None else to_gb  # without gb nothing is written there
     plan = Plan.of(problem, int(g.group_K % 4 == 0 and aligned(gy)))
     args = (x, gy, to_gw, to_gb, g, plan, Lines.of(g.group_K), sums, Step.of(problem, PIXELS))
     return [Launch(backward_filter_by(plan.rows), (plan.tiles * chunks.number,), (THREADS,), args), *launches]
@@ -144,7 +145,7 @@ def backward_filter_by(rows):
         of_k, filters = int32(of_k - lane * FOUR), int32(filters + lane * FOUR)  # of the block
         at, rows_left = uint32(chunk * to.pitch + row0 * g.K + of_k), int32(min(rows, g.R * g.S * g.group_C - row0))
         add_lines(windows, sums, registers, lines, gw, at, g.K, rows_left, filters)
-        if to.bias_at >= 0 and row0 == 0:
-            add_lines(windows, bias, FOUR, lines, gb, uint32(chunk * to.pitch + to.bias_at + of_k), g.K, 1, filters)
+        if to.has_bias and row0 == 0:
+            add_lines(windows, bias, FOUR, lines, gb, uint32(chunk * to.bias_pitch + of_k), g.K, 1, filters)
 
     return _backward_filter

@@ -52,8 +52,8 @@ def cuda_im2col(problem, x, gy, gw, gb, workspace):
     g, chunks = Conv2DGeometry.of(problem), chunks_of(problem)
     memory = workspace[: workspace_bytes(problem)].view("float32")
     col, memory = memory[: matrix_bytes(problem) // 4], memory[matrix_bytes(problem) // 4 :]
-    sums = Sums.of(problem, chunks, None)
-    out, _, add = place_sums(problem, sums, gw, None, memory)
+    sums = Sums.of(problem, chunks, False)
+    out, _, add = place_sums(problem, chunks, gw, None, memory)
     tiles = -(-g.R * g.S * g.group_C // ROWS)
     grid = (tiles * chunks.number, -(-g.group_K // FILTERS), problem.groups)
     launches = []

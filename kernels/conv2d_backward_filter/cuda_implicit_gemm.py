@@ -61,8 +61,9 @@ def chunks_of(p):
 def cuda_implicit_gemm(problem, x, gy, gw, gb, workspace):
     chunks = chunks_of(problem)
     memory = workspace[: sums_bytes(problem, chunks)].view("float32")
-    sums = Sums.of(problem, chunks, gb)
-    to_gw, to_gb, launches = place_sums(problem, sums, gw, gb, memory)
+    sums = Sums.of(problem, chunks, gb is not None)
+    to_gw, to_gb, launches = place_sums(problem, chunks, gw, gb, memory)
+    to_gb = gy if gb is None else to_gb  # without gb nothing is written there
     g = Conv2DGeometry.of(problem)
     wide_x = int(g.group_C % 4 == 0 and aligned(x))
     wide_gy = int(g.group_K % 4 == 0 and aligned(gy, to_gw))
@@ -195,11 +196,11 @@ def _backward_filter(x, gy, gw, gb, g, plan, to, step):
         row = uint32(row0 + down + i % 4 + i // 4 * 64)
         if row < rows:
             _store(gw, sums, i * 8, uint32(at_gw + row * g.K), left, plan.wide_gy)
-    if to.bias_at >= 0 and row0 == 0:
+    if to.has_bias and row0 == 0:
         store4(gs, uint32(of_line * FILTERS + filters), bias[0], bias[1], bias[2], bias[3])
         cuda.syncthreads()
         if thread < FILTERS and k0 + thread < uint32(g.group_K):
             total = float32(0)
             for i in range(DEPTH):
                 total += gs[uint32(i * FILTERS + thread)]
-            gb[uint32(chunk * to.pitch + to.bias_at + of_k + thread)] = total
+            gb[uint32(chunk * to.bias_pitch + of_k + thread)] = total

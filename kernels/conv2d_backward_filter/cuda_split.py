@@ -38,8 +38,8 @@ def workspace_bytes(p):
 def cuda_split(problem, x, gy, gw, gb, workspace):
     g, chunks = Conv2DGeometry.of(problem), chunks_of(problem)
     memory = workspace[: workspace_bytes(problem)].view("float32")
-    sums = Sums.of(problem, chunks, None)
-    to_gw, _, add = place_sums(problem, sums, gw, None, memory)
+    sums = Sums.of(problem, chunks, False)
+    to_gw, _, add = place_sums(problem, chunks, gw, None, memory)
     grid = (blocks_of(problem), chunks.number)
     launches = [Launch(_backward_filter, grid, (THREADS,), (x, gy, to_gw, g, sums)), *add]
     if gb is not None:
