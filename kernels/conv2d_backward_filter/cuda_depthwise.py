@@ -30,12 +30,11 @@ MOST_TAPS = 16  # of a thread
 
 
 class Plan(NamedTuple):
-    """How the work is cut, and how x and gy are read."""
+    """How the work is cut, and how gy is read."""
 
     window_rows: int  # of a thread
     window_tiles: int
     filter_tiles: int
-    wide_x: int  # whether four channels at a time are loaded
     wide_gy: int  # whether four filters at a time are loaded
 
     @property
@@ -43,10 +42,10 @@ class Plan(NamedTuple):
         return self.window_tiles * self.filter_tiles
 
     @classmethod
-    def of(cls, p, wide_x=0, wide_gy=0):
+    def of(cls, p, wide_gy=0):
         """The plan of a problem."""
         tiles = -(-p.R // max(1, MOST_TAPS // p.S))
-        return cls(-(-p.R // tiles), tiles, -(-p.K // (FOUR * Lines.of(p.K).across)), wide_x, wide_gy)
+        return cls(-(-p.R // tiles), tiles, -(-p.K // (FOUR * Lines.of(p.K).across)), wide_gy)
 
 
 def unsupported(problem):
@@ -73,18 +72,21 @@ def cuda_depthwise(problem, x, gy, gw, gb, workspace):
     to_gw, to_gb, launches = place_sums(problem, chunks, gw, gb, memory)
     to_gb = gy if gb is None else to_gb  # without gb nothing is written there
     wide = problem.K % 4 == 0
-    plan = Plan.of(problem, int(wide and problem.K == problem.C and aligned(x)), int(wide and aligned(gy)))
-    run = backward_filter_by(plan.window_rows, problem.S)
+    plan = Plan.of(problem, int(wide and aligned(gy)))
+    run = backward_filter_by(plan.window_rows, problem.S, wide and problem.K == problem.C and aligned(x))
     args = (x, gy, to_gw, to_gb, Conv2DGeometry.of(problem), plan, lines, sums, Step.of(problem, lines.number))
     return [Launch(run, (plan.tiles * chunks.number,), (THREADS,), args), *launches]
 
 
 @functools.cache
-def backward_filter_by(rows, S):
-    """The kernel for so many rows of a window. They are constants in it, so that the sums are registers."""
+def backward_filter_by(rows, S, wide):
+    """The kernel for so many rows of a window. They are constants in it, so that the sums are registers.
+
+    wide: whether four channels at a time are loaded.
+    """
     registers = rows * S * FOUR
 
-    @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, Lines, Sums, Step, launch_bounds=THREADS)
+    @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, Lines, Sums, Step, launch_bounds=(THREADS, 3))
     def _backward_filter(x, gy, gw, gb, g, plan, lines, to, step):
         memory = cuda.shared.array(SHARED_FLOATS, float32, ALIGNMENT)
         sums, bias = cuda.local.array(registers, float32), cuda.local.array(FOUR, float32)
@@ -118,7 +120,7 @@ def backward_filter_by(rows, S):
                         a[j] = float32(0)
                     if 0 <= h < g.H and 0 <= v < g.W:
                         at = int32(((n * g.H + h) * g.W + v) * g.C)
-                        if plan.wide_x:
+                        if wide:
                             if k < g.K:
                                 a[0], a[1], a[2], a[3] = load4(x, uint32(at + k))
                         else:

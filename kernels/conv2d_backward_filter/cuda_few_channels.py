@@ -1,13 +1,13 @@
 """conv2d's filter gradient of first layers, with few channels: a thread has all rows of gw, for four filters.
 
 Where C is 1 or 3, gw has 9 or 27 rows (R*S*C), which leave most of cuda_implicit_gemm's tile empty; and gy, which is
-large, is what counts. Here a block has all rows, up to 32 of them, of up to 64 filters, so that gy is read once, four
+large, is what counts. Here a block has all rows, up to 28 of them, of up to 64 filters, so that gy is read once, four
 floats at a time, and goes from memory to registers: nobody else needs it. What the windows of 128 pixels see of x is
 copied to shared memory, a pixel's window by one thread, zeros beside the image. A load of four floats of a window then
 serves 16 multiply-adds. The block's lines take different pixels and add up their sums in the end. Windows begin an odd
 number of times 16 bytes apart, so that neither who writes nor who reads meets bank conflicts.
 
-More rows are shared out among blocks, which read gy again: a first layer of 7 x 7 x 3 has five. Groups of few channels
+More rows are shared out among blocks, which read gy again: a first layer of 7 x 7 x 3 has six. Groups of few channels
 and filters are served alike. Limited by bytes, reading gy; by FLOPs where there are many rows. The workspace is at most
 3 MiB and 384 times gb.
 """
@@ -25,7 +25,7 @@ from fastconv.kernels.cuda_pixels import Step, pixel_place, walk_on
 from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4, store4
 from fastconv.kernels.registry import kernel
 
-MOST_ROWS = 32  # of a block
+MOST_ROWS = 28  # of a block: 3 x 3 x 3, and their sums are registers everywhere
 PIXELS = THREADS  # at a time
 
 
@@ -78,9 +78,7 @@ def backward_filter_by(rows):
     pitch = rows if rows % 8 == 4 else rows + 4  # from one window to the next
     floats = max(PIXELS * pitch, SHARED_FLOATS)
 
-    @cuda_jit(
-        FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, Lines, Sums, Step, launch_bounds=(THREADS, 3)
-    )
+    @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, Lines, Sums, Step, launch_bounds=(THREADS, 3))
     def _backward_filter(x, gy, gw, gb, g, plan, lines, to, step):
         windows = cuda.shared.array(floats, float32, ALIGNMENT)  # (PIXELS, pitch)
         taps = cuda.shared.array((3, rows), int32)  # of a row: how far down, how far to the right, how far in memory
