@@ -105,7 +105,12 @@ def test_a_walk_over_pixels_is_the_division():
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("cuda_im2col", ROUND), ("cupy_im2col", ROUND), ("cuda_implicit_gemm", ROUND), ("cuda_depthwise", ROUND_DEPTHWISE)],
+    [
+        ("cuda_im2col", ROUND),
+        ("cupy_im2col", ROUND),
+        ("cuda_implicit_gemm", ROUND),
+        ("cuda_depthwise", ROUND_DEPTHWISE),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_full_sectors_and_no_bank_conflicts(name, problem):
@@ -176,7 +181,10 @@ def test_the_implicit_gemm_on_sm_90():
     ("name", "made"),
     [
         *(("cuda_few_channels", cuda_few_channels.backward_filter_by(rows)) for rows in (4, 12, 28)),
-        *(("cuda_depthwise", cuda_depthwise.backward_filter_by(*window)) for window in ((3, 5, True), (4, 4, True), (4, 4, False), (1, 16, False))),
+        *(
+            ("cuda_depthwise", cuda_depthwise.backward_filter_by(*window))
+            for window in ((3, 5, True), (4, 4, True), (4, 4, False), (1, 16, False))
+        ),
     ],
 )
 def test_every_size_keeps_its_sums_in_registers(name, made, arch):
