@@ -1,9 +1,9 @@
 """conv2d's filter gradient with one channel a group: a thread has all taps of four filters.
 
-Beside cuda_split: an element of gw is a sum over pixels alone, and gy was loaded for each tap again. Here a thread keeps
-the sums of four filters' windows in registers, so that a load of gy serves all taps, and the bias's sum, too; with a
-channel for each filter it loads four channels of x at once. The lines of a block take pixels next to each other, whose
-windows overlap, so that x comes from the level-1 cache but the first time; they add up their sums in the end. The
+Beside cuda_split: an element of gw is a sum over pixels alone, and gy was loaded for each tap again. Here a thread
+keeps the sums of four filters' windows in registers, so that a load of gy serves all taps, and the bias's sum, too;
+with a channel for each filter it loads four channels of x at once. The lines of a block take pixels next to each other,
+whose windows overlap, so that x comes from the level-1 cache but the first time; they add up their sums in the end. The
 pixels are cut into chunks, whose sums a last launch adds. Limited by bytes: reading x and gy.
 
 Beside cuda_few_channels: filters of other groups have other channels, so x is not copied for all of them. A window of

@@ -1,9 +1,9 @@
 """conv2d's filter gradient as a matrix product that is left to cuBLAS.
 
 Beside cuda_im2col: the same matrix, written by the same kernel, but CuPy's matmul multiplies it, turned over, with gy;
-cuBLAS cuts the sum over pixels itself, and for another GPU perhaps otherwise. Where the matrix goes through in parts, a kernel adds the product of each to
-those before; the same one adds the rows of gy, for the bias. Limited by bytes where K is small: the matrix is written
-and read; else by FLOPs.
+cuBLAS cuts the sum over pixels itself, and for another GPU perhaps otherwise. Where the matrix goes through in parts, a
+kernel adds the product of each to those before; the same one adds the rows of gy, for the bias. Limited by bytes where
+K is small: the matrix is written and read; else by FLOPs.
 
 One group only: of several, cuBLAS could multiply each where it lies, but CuPy copies a matrix that is not contiguous.
 The workspace holds 128 MiB of the matrix, if it is as large; where it is larger, two products, too; and 384 times gb.
