@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import ModuleType
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
     cuda = None
 
 __all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["instruction", "int32", "launched_by", "simulated", "stream_handle", "uint32", "unavailable"]
+__all__ += ["instruction", "int32", "launched_by", "shared_line", "simulated", "stream_handle", "uint32", "unavailable"]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
 _NO_NUMBA_CUDA = "numba-cuda is not installed: pip install 'fastconv[{}]'"
+LINES = 1_000_000  # more than a file has
+_shared_files: list[str] = []  # whose lines are numbered from LINES, 2 * LINES, ... on in machine code
 _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher", default=None)
 
 
@@ -109,7 +112,29 @@ def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Ca
 def device_function(py_func: Callable[..., Any]) -> Any:
     """Make the decorated function one that kernels can call; it becomes a part of each that does."""
     # Inlined: Numba would compile it by itself only for a GPU that is there.
-    return py_func if cuda is None else cuda.jit(device=True, inline="always")(py_func)
+    return py_func if cuda is None else cuda.jit(device=True, inline="always")(_numbered_apart(py_func))
+
+
+def _numbered_apart(py_func: Any) -> Any:
+    """The function as it is, or if it is in a file that kernels share, with lines numbered as `shared_line` knows them.
+
+    Numba tells the compiler the numbers of lines but not their files, as if a kernel and all that it calls were in one.
+    """
+    code = py_func.__code__
+    if Path(code.co_filename).parent != Path(__file__).parent or config.ENABLE_CUDASIM:
+        return py_func
+    if code.co_filename not in _shared_files:
+        _shared_files.append(code.co_filename)
+    before = LINES * (1 + _shared_files.index(code.co_filename))
+    code = code.replace(co_firstlineno=before + code.co_firstlineno)
+    numbered = FunctionType(code, py_func.__globals__, argdefs=py_func.__defaults__, closure=py_func.__closure__)
+    return functools.update_wrapper(numbered, py_func)
+
+
+def shared_line(number: int) -> tuple[str | None, int]:
+    """The file and the line of a number in machine code; None for the kernel's own file."""
+    file, line = divmod(number, LINES)
+    return _shared_files[file - 1] if file else None, line
 
 
 def instruction(model: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:

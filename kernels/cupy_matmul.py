@@ -18,7 +18,8 @@ class MatMul:
     float32 in full, unless CuPy's variable CUPY_TF32 is set.
 
     Attributes:
-        a, b, out: matrices of float32, C-contiguous, so that CuPy copies none of them; a and b may be turned over (.T).
+        a, b, out: matrices of float32, C-contiguous, so that CuPy copies none of them; a and b may be the transposes of
+            such.
     """
 
     a: Any

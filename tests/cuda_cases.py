@@ -96,6 +96,60 @@ PLANTED = [
     Planted("conv2d", "cuda_implicit_gemm", "g.group_C % 4 == 0 and aligned(x)", "aligned(x)", ("floats", "repeat")),
     Planted("conv2d_backward_data", "cuda_naive", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_naive", "h + g.pad_top - r", "h - g.pad_top - r"),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_coalesced",
+        "transpose(w, turned, g.R * g.S, g.group_C, g.K)",
+        "transpose(w, turned, 1, g.R * g.S * g.group_C, g.K)",
+    ),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_coalesced",
+        "(r * g.S + s) * g.K + k) * g.group_C",
+        "(r * g.S + s) * g.K + k) * g.C",
+        ("integers", "bounds"),
+    ),
+    Planted("conv2d_backward_data", "cuda_im2col", "tap * uint32(g.C)", "tap * uint32(g.group_C)"),
+    Planted("conv2d_backward_data", "cuda_im2col", "d < g.group_K and i < rows", "i < rows", ("integers", "bounds")),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_im2col",
+        "        cuda.syncthreads()\n        multiply_add",
+        "        multiply_add",
+    ),
+    Planted("conv2d_backward_data", "cupy_im2col", "gx, first, images)", "gx, first, 1)", ("integers", "bounds")),
+    Planted(
+        "conv2d_backward_data",
+        "cupy_im2col",
+        "steps += [MatMul(rows, of_w.T",
+        "steps += [MatMul(rows, of_w.reshape(problem.K, depth)",
+    ),
+    Planted(
+        "conv2d_backward_data", "cuda_depthwise", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")
+    ),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_depthwise",
+        "strip % uint32(phases))\n",
+        "strip % uint32(phases) + 1)\n",
+        ("integers", "bounds"),
+    ),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_depthwise",
+        "gate[at] <= float32(0)",
+        "gate[at] < float32(0)",
+        ("integers", "relu"),
+    ),
+    Planted("conv2d_backward_data", "cuda_implicit_gemm", "        cuda.syncthreads()\n", ""),
+    Planted("conv2d_backward_data", "cuda_implicit_gemm", "int32(back + step.q)", "int32(back + step.s)"),
+    Planted("conv2d_backward_data", "cuda_implicit_gemm", "or h >= g.H or", "or", ("integers", "bounds")),
+    Planted("conv2d_backward_data", "cuda_implicit_gemm", "and aligned(gy, w)", "", ("floats", "repeat")),
+    Planted(
+        "conv2d_backward_data", "cuda_implicit_gemm", "if y <= float32(0)", "if y < float32(0)", ("integers", "relu")
+    ),
+    Planted("col2im", "cuda_rows", "0 <= p < g.P", "0 <= p <= g.P", ("integers", "bounds")),
+    Planted("col2im", "cuda_rows", "int32(q - step.q)", "int32(q - 1)"),
     Planted("conv2d_backward_filter", "cuda_naive", "range(int32(g.N * g.P * g.Q))", "range(int32(g.P * g.Q))"),
     Planted(
         "conv2d_backward_filter", "cuda_naive", "thread >= uint32(g.R", "thread > uint32(g.R", ("integers", "bounds")
@@ -121,7 +175,7 @@ PLANTED = [
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
     Planted("conv2d_backward_filter", "cuda_split", "g.N * g.P * g.Q, g.K, rest", "g.N * g.P * g.Q - 1, g.K, rest"),
     Planted(
-        "conv2d_backward_filter", "cuda_im2col", "        cuda.syncthreads()\n        _multiply", "        _multiply"
+        "conv2d_backward_filter", "cuda_im2col", "        cuda.syncthreads()\n        multiply", "        multiply"
     ),
     Planted("conv2d_backward_filter", "cuda_im2col", "* g.C + group * g.group_C", "* g.C + group"),
     Planted("conv2d_backward_filter", "cuda_im2col", "g.N * g.P * g.Q, g.K, memory", "g.P * g.Q, g.K, memory"),

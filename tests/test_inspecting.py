@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import browser
 import pytest
@@ -18,7 +19,7 @@ from fastconv.inspecting.compile import ToolkitError, compile_kernel, parse_reso
 from fastconv.inspecting.listing import ptx_listing, sass_listing
 from fastconv.inspecting.page import render
 from fastconv.inspecting.report import inspect_kernel
-from fastconv.kernels.cuda import FLOATS, cuda, cuda_jit, device_function, float32, int32
+from fastconv.kernels.cuda import FLOATS, cuda, cuda_jit, device_function, float32, int32, shared_line
 
 PROBLEM = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=3 K=5 R=3 S=2")
 
@@ -161,6 +162,24 @@ def test_instructions_know_their_line():
 
 
 @NEEDS_TOOLKIT
+def test_lines_of_functions_that_kernels_share_are_found_in_their_files():
+    problem = kernels.Conv2DProblem.parse("N=1 H=8 W=8 C=4 K=4 R=3 S=3 stride=2")
+    (found,) = inspect_kernel(kernels.get("conv2d_backward_data", "cuda_implicit_gemm"), problem, [find("sm_90")])
+    product = "sums[i * 8 + j] += left[i] * right[j]"
+    (shared,) = {instruction.line for instruction in found.compiled.instructions if instruction.opcode == "FFMA"}
+    file, number = shared_line(shared)
+    assert file is not None and Path(file).name == "cuda_quads.py"
+    assert Path(file).read_text(encoding="utf-8").splitlines()[number - 1].strip() == product
+    row = {"file": file, "line": number, "source": f"{' ' * 20}{product}", "instructions": 128}
+    assert row in found.to_dict()["lines"]
+    assert f"// {number:>4}  {product}  # cuda_quads.py" in list(sass_listing(found))
+    page = render([found], str(problem), "")
+    assert f"<span>{number}</span>" in page and "<span># cuda_quads.py</span>" in page
+    own = [line["line"] for line in found.to_dict()["lines"] if line["file"] == found.source_lines()[0]]
+    assert own == sorted(own) and max(own) < 1000
+
+
+@NEEDS_TOOLKIT
 @pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_120"])
 def test_surprises_are_seen(arch):
     assert sass.mix(compile_kernel(surprising, find(arch)).instructions)["f64"] >= 2
@@ -297,7 +316,7 @@ def test_a_missing_toolkit_is_one_line(capsys, monkeypatch):
         compiling, "_find", lambda tool: _raise(f"{tool} is not installed: pip install 'fastconv[lab]'")
     )
     compile_kernel.cache_clear()
-    shown = command(capsys, "cuda_coalesced", code=2)
+    shown = command(capsys, "cuda_shared", code=2)
     assert "pip install 'fastconv[lab]'" in shown.err and len(shown.err.splitlines()) == 1
 
 

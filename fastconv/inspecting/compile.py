@@ -16,6 +16,7 @@ from typing import Any
 
 from fastconv.inspecting import sass
 from fastconv.inspecting.architectures import Architecture
+from fastconv.kernels.cuda import shared_line
 
 _PTX_FILE, _CUBIN_FILE = "kernel.ptx", "kernel.cubin"
 
@@ -103,15 +104,17 @@ def toolkit_version() -> str:
 
 @functools.cache
 def source(kernel: Any) -> tuple[str, dict[int, str]]:
-    """The file of a kernel and its lines by number: of the function itself and of the file's functions that it calls.
+    """The file of a kernel, and lines by number: of the function itself and of those that it calls.
 
-    Lines of functions in other files are left out: Numba names their numbers without their file.
+    These may be in files that kernels share: `fastconv.kernels.cuda.shared_line` knows their numbers. Lines of
+    functions elsewhere are left out: Numba names their numbers without their file.
     """
     file = inspect.getsourcefile(kernel.py_func) or ""
     lines: dict[int, str] = {}
     for function in (kernel.py_func, *_called(kernel.py_func)):
-        if inspect.getsourcefile(function) == file:
-            text, first = inspect.getsourcelines(function)
+        first = function.__code__.co_firstlineno
+        if shared_line(first)[0] or inspect.getsourcefile(function) == file:
+            text, _ = inspect.getsourcelines(function)
             lines |= {first + index: line.rstrip("\n") for index, line in enumerate(text)}
     return file, dict(sorted(lines.items()))
 

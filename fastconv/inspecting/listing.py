@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from fastconv.inspecting.report import Inspected
+from fastconv.kernels.cuda import shared_line
 
 _LOCATION = re.compile(r"\s*\.loc\s+\d+\s+(\d+)")
 _ELSEWHERE = "(no line of this file)"
@@ -35,4 +37,8 @@ def ptx_listing(inspected: Inspected) -> Iterator[str]:
 
 
 def _source_line(number: int | None, lines: dict[int, str]) -> str:
-    return f"// {number or '':>4}  {lines[number].strip() if number in lines else _ELSEWHERE}"
+    if number is None:
+        return f"//       {_ELSEWHERE}"
+    file, line = shared_line(number)
+    text = lines[number].strip() if number in lines else _ELSEWHERE
+    return f"// {line:>4}  {text}" + (f"  # {Path(file).name}" if file else "")

@@ -11,6 +11,7 @@ from fastconv import machine
 from fastconv.inspecting.compile import toolkit_version
 from fastconv.inspecting.report import Inspected
 from fastconv.inspecting.table import METRICS, used_groups
+from fastconv.kernels.cuda import shared_line
 
 
 def render(found: Sequence[Inspected], problem: str, command: str) -> str:
@@ -71,11 +72,13 @@ def _view(index: int, inspected: Inspected) -> str:
     most = max(counts.values(), default=0) or 1
     source, previous = [], None
     for line, text in lines.items():
+        shared, number = shared_line(line)
         if previous is not None and line != previous + 1:
-            source.append("<li><span></span><span></span><span></span></li>")
+            name = f"# {Path(shared).name}" if shared and shared != shared_line(previous)[0] else ""
+            source.append(f"<li><span></span><span></span><span>{escape(name)}</span></li>")
         previous = line
         heat = f'<span class="heat"><i style="--share: {counts[line] / most:.3f}"></i>{counts[line] or ""}</span>'
-        row = f"<span>{line}</span>{heat}<span>{escape(text)}</span>"
+        row = f"<span>{number}</span>{heat}<span>{escape(text)}</span>"
         linked = f' data-line="{line}" tabindex="0"' if counts[line] else ""
         source.append(f"<li{linked}>{row}</li>")
     code = []

@@ -15,7 +15,7 @@ from fastconv.inspecting.architectures import Architecture
 from fastconv.inspecting.compile import Compiled, compile_kernel, source
 from fastconv.inspecting.occupancy import Occupancy, occupancy
 from fastconv.kernels import Kernel
-from fastconv.kernels.cuda import Launch
+from fastconv.kernels.cuda import Launch, shared_line
 from fastconv.testing.kernel_cases import empty_arrays
 
 
@@ -64,7 +64,7 @@ class Inspected:
         return int(self.compiled.resources.static_shared_bytes + self.launch.shared_bytes)
 
     def source_lines(self) -> tuple[str, dict[int, str], dict[int, int]]:
-        """The file, its lines by number, and how many instructions come from each."""
+        """The file, its lines and those of shared files by number, and how many instructions come from each."""
         file, lines = source(self.launch.kernel)
         counts = Counter(i.line for i in self.compiled.instructions if i.line in lines and i.opcode != "NOP")
         return file, lines, {line: counts[line] for line in lines}
@@ -85,7 +85,15 @@ class Inspected:
             "instructions": self.instruction_count,
             "mix": self.mix,
             "file": file,
-            "lines": [{"line": line, "source": text, "instructions": counts[line]} for line, text in lines.items()],
+            "lines": [
+                {
+                    "file": shared_line(line)[0] or file,
+                    "line": shared_line(line)[1],
+                    "source": text,
+                    "instructions": counts[line],
+                }
+                for line, text in lines.items()
+            ],
         }
 
 

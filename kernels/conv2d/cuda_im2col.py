@@ -18,17 +18,11 @@ import numpy as np
 from fastconv.kernels import cuda_geometry
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
+from fastconv.kernels.cuda_outer_product import COLUMNS, DEPTH, LANES, LINES, ROWS, SUMS, THREADS, TILE, multiply_add
 from fastconv.kernels.im2col.cuda_rows import im2col
 from fastconv.kernels.registry import kernel
 
-PIXELS = 128  # of a block
-FILTERS = 64  # of a block
-DEPTH = 8  # at a time: a sector of each row of the matrix
-TILE = 8  # pixels, and filters, of a thread
-SUMS = TILE * TILE
-LANES = FILTERS // TILE  # threads beside each other
-THREADS = PIXELS // TILE * LANES
-PITCH = PIXELS + 4  # of the matrix's copy: 8 deep x 4 pixels, which a warp writes, are in 32 banks
+PITCH = ROWS + 4  # of the matrix's copy: 8 deep x 4 pixels, which a warp writes, are in 32 banks
 MATRIX_BYTES = 1 << 27
 LOWEST = np.float32(-np.inf)
 
@@ -36,7 +30,7 @@ LOWEST = np.float32(-np.inf)
 def matrix_rows(problem):
     """Rows of the im2col matrix, one for each pixel of y, that are in memory at a time."""
     row_bytes = 4 * problem.R * problem.S * problem.C
-    return min(problem.N * problem.P * problem.Q, max(PIXELS, MATRIX_BYTES // row_bytes // PIXELS * PIXELS))
+    return min(problem.N * problem.P * problem.Q, max(ROWS, MATRIX_BYTES // row_bytes // ROWS * ROWS))
 
 
 def workspace_bytes(problem):
@@ -47,7 +41,7 @@ def workspace_bytes(problem):
 def unsupported(problem):
     if problem.groups > 65535:
         return "there are more groups than a grid's third dimension holds"
-    if problem.K // problem.groups > 65535 * FILTERS:
+    if problem.K // problem.groups > 65535 * COLUMNS:
         return "there are more filters than a grid's second dimension holds"
     if workspace_bytes(problem) >= 1 << 33:
         return "a row of the matrix is more than 32-bit indices reach"
@@ -67,8 +61,8 @@ def cuda_im2col(problem, x, w, bias, y, workspace, relu=False):
     launches = []
     for first, rows in parts(problem):
         args = (col, w, given, y, g, first, rows, int(bias is not None), int(relu))
-        grid = (-(-rows // PIXELS), -(-g.group_K // FILTERS), problem.groups)
-        launches += [im2col(g, x, col, first, rows), Launch(_multiply, grid, (LANES, PIXELS // TILE), args)]
+        grid = (-(-rows // ROWS), -(-g.group_K // COLUMNS), problem.groups)
+        launches += [im2col(g, x, col, first, rows), Launch(_multiply, grid, (LANES, LINES), args)]
     return launches
 
 
@@ -81,10 +75,10 @@ def parts(problem):
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, int32, int32, int32, int32, launch_bounds=THREADS)
 def _multiply(col, w, bias, y, g, first, rows, has_bias, relu):
     a = cuda.shared.array((DEPTH, PITCH), float32)  # the matrix, turned over
-    b = cuda.shared.array((DEPTH, FILTERS), float32)  # the filter
+    b = cuda.shared.array((DEPTH, COLUMNS), float32)  # the filter
     sums = cuda.local.array(SUMS, float32)
     lane, line = int32(cuda.threadIdx.x), int32(cuda.threadIdx.y)
-    row0, k0 = int32(cuda.blockIdx.x * PIXELS), int32(cuda.blockIdx.y * FILTERS)
+    row0, k0 = int32(cuda.blockIdx.x * ROWS), int32(cuda.blockIdx.y * COLUMNS)
     group = int32(cuda.blockIdx.z)
     for i in range(SUMS):
         sums[i] = float32(0)
@@ -93,7 +87,7 @@ def _multiply(col, w, bias, y, g, first, rows, has_bias, relu):
         _copy_matrix(a, col, g, row0, rows, d0, depth, group)
         _copy_filters(b, w, g, k0, d0, depth, group)
         cuda.syncthreads()
-        _multiply_add(sums, a, b, line, lane)
+        multiply_add(sums, a, b, line, lane)
         cuda.syncthreads()  # before the copies are overwritten
         d0 = int32(d0 + DEPTH)
     _write(sums, bias, y, g, int32(row0 + line * TILE), first, rows, int32(k0 + lane), group, has_bias, relu)
@@ -106,7 +100,7 @@ def _copy_matrix(a, col, g, row0, rows, d0, depth, group):
     d, i = int32(d0 + thread % DEPTH), int32(thread // DEPTH)
     # An element of w's depth is a tap and a channel of the group; in the matrix all groups' channels lie beside it.
     column = int32(uint32(d) // uint32(g.group_C) * g.C + group * g.group_C + uint32(d) % uint32(g.group_C))
-    for _ in range(PIXELS * DEPTH // THREADS):
+    for _ in range(ROWS * DEPTH // THREADS):
         value = float32(0)
         if d < depth and row0 + i < rows:
             value = col[uint32((row0 + i) * (g.R * g.S * g.C) + column)]
@@ -118,26 +112,13 @@ def _copy_matrix(a, col, g, row0, rows, d0, depth, group):
 def _copy_filters(b, w, g, k0, d0, depth, group):
     """8 rows of w, 64 filters; a warp copies 32 neighbours at a time. Beside the group's filters there are zeros."""
     thread = int32(cuda.threadIdx.y * LANES + cuda.threadIdx.x)
-    k, i = int32(thread % FILTERS), int32(thread // FILTERS)
-    for _ in range(FILTERS * DEPTH // THREADS):
+    k, i = int32(thread % COLUMNS), int32(thread // COLUMNS)
+    for _ in range(COLUMNS * DEPTH // THREADS):
         value = float32(0)
         if d0 + i < depth and k0 + k < g.group_K:
             value = w[uint32((d0 + i) * g.K + group * g.group_K + k0 + k)]
         b[uint32(i), uint32(k)] = value
-        i = int32(i + THREADS // FILTERS)
-
-
-@device_function
-def _multiply_add(sums, a, b, line, lane):
-    """Add the outer products of 8 columns of the matrix and 8 rows of the filter: the thread's part of them."""
-    left, right = cuda.local.array(TILE, float32), cuda.local.array(TILE, float32)
-    for d in range(DEPTH):
-        for i in range(TILE):
-            left[i] = a[d, uint32(line * TILE + i)]
-            right[i] = b[d, uint32(lane + i * LANES)]
-        for i in range(TILE):
-            for k in range(TILE):
-                sums[i * TILE + k] += left[i] * right[k]
+        i = int32(i + THREADS // COLUMNS)
 
 
 @device_function

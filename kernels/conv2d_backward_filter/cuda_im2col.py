@@ -19,23 +19,17 @@ from fastconv.kernels.conv2d.cuda_im2col import workspace_bytes as matrix_bytes
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_chunks import Chunks, Sums, place_sums, row_sums_bytes, sum_rows, sums_bytes
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
+from fastconv.kernels.cuda_outer_product import COLUMNS, DEPTH, LANES, LINES, ROWS, SUMS, THREADS, TILE, multiply_add
 from fastconv.kernels.im2col.cuda_rows import im2col
 from fastconv.kernels.registry import kernel
 
-ROWS = 128  # of gw, of a block
-FILTERS = 64  # of a block
-DEPTH = 8  # pixels at a time
-TILE = 8  # rows, and filters, of a thread
-SUMS = TILE * TILE
-LANES = FILTERS // TILE  # threads beside each other
-THREADS = ROWS // TILE * LANES
 LEAST = 64  # pixels of a chunk
 
 
 def chunks_of(p):
     """The chunks of a part of the matrix."""
     rows, filters = p.R * p.S * p.C // p.groups, p.K // p.groups
-    return Chunks.of(matrix_rows(p), -(-rows // ROWS) * -(-filters // FILTERS) * p.groups, LEAST, DEPTH)
+    return Chunks.of(matrix_rows(p), -(-rows // ROWS) * -(-filters // COLUMNS) * p.groups, LEAST, DEPTH)
 
 
 def workspace_bytes(p):
@@ -55,11 +49,11 @@ def cuda_im2col(problem, x, gy, gw, gb, workspace):
     sums = Sums.of(problem, chunks, False)
     out, _, add = place_sums(problem, chunks, gw, None, memory)
     tiles = -(-g.R * g.S * g.group_C // ROWS)
-    grid = (tiles * chunks.number, -(-g.group_K // FILTERS), problem.groups)
+    grid = (tiles * chunks.number, -(-g.group_K // COLUMNS), problem.groups)
     launches = []
     for first, rows in parts(problem) or [(0, 0)]:  # without images gw is 0
         args = (col, gy, out, g, sums, tiles, first, rows)
-        launches += [im2col(g, x, col, first, rows), Launch(_multiply, grid, (LANES, ROWS // TILE), args)]
+        launches += [im2col(g, x, col, first, rows), Launch(_multiply, grid, (LANES, LINES), args)]
     launches += add
     if gb is not None:
         launches += sum_rows(gy, gb, g.N * g.P * g.Q, g.K, memory[sums_bytes(problem, chunks) // 4 :])
@@ -69,11 +63,11 @@ def cuda_im2col(problem, x, gy, gw, gb, workspace):
 @cuda_jit(FLOATS, FLOATS, FLOATS, Conv2DGeometry, Sums, int32, int32, int32, launch_bounds=THREADS)
 def _multiply(col, gy, out, g, to, tiles, first, rows):
     a = cuda.shared.array((DEPTH, ROWS), float32)  # the matrix
-    b = cuda.shared.array((DEPTH, FILTERS), float32)  # gy
+    b = cuda.shared.array((DEPTH, COLUMNS), float32)  # gy
     sums = cuda.local.array(SUMS, float32)
     lane, line = int32(cuda.threadIdx.x), int32(cuda.threadIdx.y)
     chunk = int32(uint32(cuda.blockIdx.x) // uint32(tiles))
-    row0, k0 = int32(uint32(cuda.blockIdx.x) % uint32(tiles) * ROWS), int32(cuda.blockIdx.y * FILTERS)
+    row0, k0 = int32(uint32(cuda.blockIdx.x) % uint32(tiles) * ROWS), int32(cuda.blockIdx.y * COLUMNS)
     group = int32(cuda.blockIdx.z)
     of_out = int32(chunk * to.pitch + group * g.group_K)
     row, k = int32(row0 + line * TILE), int32(k0 + lane)  # the thread's first
@@ -84,7 +78,7 @@ def _multiply(col, gy, out, g, to, tiles, first, rows):
         _copy_matrix(a, col, g, pixel, end, row0, group)
         _copy_gy(b, gy, g, first, pixel, end, k0, group)
         cuda.syncthreads()
-        _multiply_add(sums, a, b, line, lane)
+        multiply_add(sums, a, b, line, lane)
         cuda.syncthreads()  # before the copies are overwritten
         pixel = int32(pixel + DEPTH)
     _write(sums, out, g, of_out, row, k)
@@ -108,26 +102,13 @@ def _copy_matrix(a, col, g, pixel, end, row0, group):
 def _copy_gy(b, gy, g, first, pixel, end, k0, group):
     """64 filters of 8 pixels; a warp copies 32 neighbours at a time. Beside the group's filters there are zeros."""
     thread = int32(cuda.threadIdx.y * LANES + cuda.threadIdx.x)
-    k, i = int32(thread % FILTERS), int32(thread // FILTERS)
-    for _ in range(FILTERS * DEPTH // THREADS):
+    k, i = int32(thread % COLUMNS), int32(thread // COLUMNS)
+    for _ in range(COLUMNS * DEPTH // THREADS):
         value = float32(0)
         if pixel + i < end and k0 + k < g.group_K:
             value = gy[uint32((first + pixel + i) * g.K + group * g.group_K + k0 + k)]
         b[uint32(i), uint32(k)] = value
-        i = int32(i + THREADS // FILTERS)
-
-
-@device_function
-def _multiply_add(sums, a, b, line, lane):
-    """Add the outer products of 8 rows of the matrix and of gy: the thread's part of them."""
-    left, right = cuda.local.array(TILE, float32), cuda.local.array(TILE, float32)
-    for d in range(DEPTH):
-        for i in range(TILE):
-            left[i] = a[d, uint32(line * TILE + i)]
-            right[i] = b[d, uint32(lane + i * LANES)]
-        for i in range(TILE):
-            for k in range(TILE):
-                sums[i * TILE + k] += left[i] * right[k]
+        i = int32(i + THREADS // COLUMNS)
 
 
 @device_function

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_chunks import Chunks, Sums, place_sums, sums_bytes
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
 from fastconv.kernels.cuda_pixels import Step, pixel_place, walk_on
+from fastconv.kernels.cuda_quads import COLUMNS, DEPTH, ROWS, SUMS, THREADS, multiply_slices, store_row
 from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4, store4
 from fastconv.kernels.registry import kernel
 
-ROWS, FILTERS, DEPTH = 128, 64, 8  # of a block's tile, and pixels at a time
-THREADS = 128  # 16 down the rows, 8 along the filters
+FILTERS = COLUMNS  # of a block's tile; the depth of its slices are pixels
 X_COPIES, GY_COPIES = 2 * DEPTH * ROWS, 2 * DEPTH * FILTERS
 LEAST = 64  # pixels of a chunk
 
@@ -72,28 +72,11 @@ def cuda_implicit_gemm(problem, x, gy, gw, gb, workspace):
     return [Launch(_backward_filter, (plan.tiles * chunks.number,), (THREADS,), args), *launches]
 
 
-@device_function
-def _store(gw, sums, i, at, filters, wide):
-    """Eight sums, those from i on, to gw[at] and gw[at + 32] and what follows; `filters` are left there."""
-    if wide:
-        if filters > 0:
-            store4(gw, at, sums[i], sums[i + 1], sums[i + 2], sums[i + 3])
-        if filters > 32:
-            store4(gw, uint32(at + 32), sums[i + 4], sums[i + 5], sums[i + 6], sums[i + 7])
-    else:
-        for j in range(4):
-            if filters > j:
-                gw[uint32(at + j)] = sums[i + j]
-            if filters > 32 + j:
-                gw[uint32(at + 32 + j)] = sums[i + 4 + j]
-
-
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, Sums, Step, launch_bounds=(THREADS, 3))
 def _backward_filter(x, gy, gw, gb, g, plan, to, step):
     xs = cuda.shared.array(X_COPIES, float32, ALIGNMENT)  # (2, DEPTH, ROWS)
     gs = cuda.shared.array(GY_COPIES, float32, ALIGNMENT)  # (2, DEPTH, FILTERS)
-    sums = cuda.local.array(64, float32)  # 8 rows x 8 filters
-    a, b = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    sums = cuda.local.array(SUMS, float32)  # 8 rows x 8 filters
     thread = uint32(cuda.threadIdx.x)
     tile = uint32(cuda.blockIdx.x)  # neighbours have the same pixels
     k0 = uint32(tile % uint32(plan.filter_tiles) * FILTERS)  # the tile's first filter, in its group
@@ -122,7 +105,7 @@ def _backward_filter(x, gy, gw, gb, g, plan, to, step):
 
     # What the thread computes: rows from `down` on, 4 and 64 further 4; filters from `across` on, 4 and 32 further 4.
     down, across = uint32(thread // 8 * 4), uint32(thread % 8 * 4)
-    for i in range(64):
+    for i in range(SUMS):
         sums[i] = float32(0)
 
     slices = uint32((end - pixel + DEPTH - 1) // DEPTH)
@@ -167,17 +150,7 @@ def _backward_filter(x, gy, gw, gb, g, plan, to, step):
                             next_gy[i] = gy[uint32(at + i)]
         if this > 0:
             x_at, gy_at = uint32(old * DEPTH * ROWS + down), uint32(old * DEPTH * FILTERS + across)
-            stop = uint32(x_at + DEPTH * ROWS)
-            while x_at < stop:
-                for e in range(2):  # of constant length: unrolled
-                    a[0], a[1], a[2], a[3] = load4(xs, x_at + e * ROWS)
-                    a[4], a[5], a[6], a[7] = load4(xs, x_at + e * ROWS + 64)
-                    b[0], b[1], b[2], b[3] = load4(gs, gy_at + e * FILTERS)
-                    b[4], b[5], b[6], b[7] = load4(gs, gy_at + e * FILTERS + 32)
-                    for i in range(8):
-                        for j in range(8):
-                            sums[i * 8 + j] += a[i] * b[j]
-                x_at, gy_at = uint32(x_at + 2 * ROWS), uint32(gy_at + 2 * FILTERS)
+            multiply_slices(sums, xs, gs, x_at, gy_at, ROWS, FILTERS)
         if this < slices:
             for i in range(2):
                 at = uint32((new * DEPTH + line + i * 4) * ROWS + quad)
@@ -195,7 +168,7 @@ def _backward_filter(x, gy, gw, gb, g, plan, to, step):
     for i in range(8):
         row = uint32(row0 + down + i % 4 + i // 4 * 64)
         if row < rows:
-            _store(gw, sums, i * 8, uint32(at_gw + row * g.K), left, plan.wide_gy)
+            store_row(gw, sums, i * 8, uint32(at_gw + row * g.K), left, plan.wide_gy)
     if to.has_bias and row0 == 0:
         store4(gs, uint32(of_line * FILTERS + filters), bias[0], bias[1], bias[2], bias[3])
         cuda.syncthreads()
