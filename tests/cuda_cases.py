@@ -83,7 +83,7 @@ PLANTED = [
     ),
     Planted("conv2d", "cuda_register_tile", "and c < g.group_C:", "and True:"),
     Planted("conv2d", "cuda_register_tile", "q * g.stride_w * channels", "q * channels"),
-    Planted("conv2d", "cuda_im2col", "        cuda.syncthreads()\n        _multiply", "        _multiply"),
+    Planted("conv2d", "cuda_im2col", "        cuda.syncthreads()\n        multiply", "        multiply"),
     Planted("conv2d", "cuda_im2col", "* g.C + group * g.group_C", "* g.C + group"),
     Planted("conv2d", "cuda_im2col", "k0 + k * LANES", "k0 + k", ("integers", "bounds")),
     Planted("conv2d", "cupy_im2col", "i % uint32(filters)", "i // uint32(filters)"),
