@@ -213,9 +213,8 @@ PLANTED = [
     Planted("average_pool2d_backward", "cuda_column", "uint32(j + g.pad_left)", "uint32(j)"),
     Planted("conv2d", "cuda_depthwise", "uint32(k) // uint32(g.group_K)", "uint32(k) % uint32(g.C)"),
     Planted("conv2d", "cuda_depthwise", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")),
-    Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
+    Planted("conv2d_backward_filter", "cuda_split", "min(row + to.terms, g.N * g.P)", "row + to.terms"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
-    Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
     Planted("conv2d", "cuda_few_channels", "        cuda.syncthreads()\n", ""),
     Planted("conv2d", "cuda_few_channels", "p0 + row >= g.P", "p0 + row > g.P", ("integers", "bounds")),
     Planted("conv2d", "cuda_few_channels", "i * stride + s * dilation", "i * stride + s"),
@@ -249,4 +248,47 @@ PLANTED = [
     Planted(
         "max_pool2d_backward", "cuda_argmax_vectorized", "(line - i * stride_h) * S", "line * S", ("floats", "repeat")
     ),
+    Planted("conv2d_backward_filter", "cuda_split", "g.N * g.P * g.Q, g.K, rest", "g.N * g.P * g.Q - 1, g.K, rest"),
+    Planted(
+        "conv2d_backward_filter", "cuda_im2col", "        cuda.syncthreads()\n        multiply", "        multiply"
+    ),
+    Planted("conv2d_backward_filter", "cuda_im2col", "* g.C + group * g.group_C", "* g.C + group"),
+    Planted("conv2d_backward_filter", "cuda_im2col", "g.N * g.P * g.Q, g.K, memory", "g.P * g.Q, g.K, memory"),
+    Planted(
+        "conv2d_backward_filter",
+        "cupy_im2col",
+        "gradients[first : first + rows]",
+        "gradients[first : first + rows][::-1]",
+    ),
+    Planted("conv2d_backward_filter", "cupy_im2col", "gy, gb, pixels,", "gy, gb, pixels - 1,"),
+    Planted("conv2d_backward_filter", "cuda_implicit_gemm", "        cuda.syncthreads()\n        this", "        this"),
+    Planted(
+        "conv2d_backward_filter", "cuda_implicit_gemm", "if row < rows:", "if row <= rows:", ("integers", "bounds")
+    ),
+    Planted(
+        "conv2d_backward_filter",
+        "cuda_implicit_gemm",
+        "g.group_C % 4 == 0 and aligned(x)",
+        "aligned(x)",
+        ("floats", "repeat"),
+    ),
+    Planted("conv2d_backward_filter", "cuda_implicit_gemm", "bias[i] += next_gy[i]", "bias[i] = next_gy[i]"),
+    Planted(
+        "conv2d_backward_filter",
+        "cuda_few_channels",
+        "            cuda.syncthreads()\n            while",
+        "            while",
+    ),
+    Planted("conv2d_backward_filter", "cuda_few_channels", "uint32(row0 + thread) % uint32", "uint32(thread) % uint32"),
+    Planted(
+        "conv2d_backward_filter", "cuda_few_channels", "% uint32(g.S) * g.dilation_w", "% uint32(g.S) * g.dilation_h"
+    ),
+    Planted(
+        "conv2d_backward_filter",
+        "cuda_depthwise",
+        "uint32(k + j) // uint32(g.group_K)",
+        "uint32(k) // uint32(g.group_K)",
+    ),
+    Planted("conv2d_backward_filter", "cuda_depthwise", "q * g.stride_w", "q * g.stride_h"),
+    Planted("conv2d_backward_filter", "cuda_depthwise", "pixel + lines.number", "pixel + lines.across"),
 ]

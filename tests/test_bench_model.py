@@ -240,7 +240,9 @@ def test_peers_compute_the_same(peer, monkeypatch):
     """Predictions of every layer and option, and the first loss."""
     if peer not in peers.installed():
         pytest.skip(f"{peer} is not installed: pip install {' '.join(peers.PEERS[peer])}")
-    monkeypatch.setitem(compare_module.CONFIGURATIONS["cpu"], "torch", ("NCHW", "channels_last"))  # compiling takes long
+    monkeypatch.setitem(
+        compare_module.CONFIGURATIONS["cpu"], "torch", ("NCHW", "channels_last")
+    )  # compiling takes long
     result = compare(every_option(), "all", [peer], sizes=[3], seconds=0.02)
     assert [(row.label, row.message) for row in result.rows if row.status != "timed"] == []
     assert all(row.train or row.contestant == "onnxruntime" for row in result.rows)
