@@ -5,4 +5,4 @@
 x (N,H,W,C), y (N,P,Q,C) written; C-contiguous of the problem's dtype.
 """
 
-DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_column", "cuda_naive")}
+DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_vectorized", "cuda_column")}

@@ -5,4 +5,4 @@
 gy (N,P,Q,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Padding is not counted and receives nothing.
 """
 
-DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_column", "cuda_naive")}
+DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_vectorized", "cuda_column")}

@@ -6,4 +6,4 @@ col (N,P,Q,R,S,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Ta
 play no part.
 """
 
-DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ()}
+DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ("cuda_rows",)}

@@ -6,4 +6,4 @@ x (N,H,W,C), col (N,P,Q,R,S,C) written, padding as 0; C-contiguous of the proble
 K and groups play no part.
 """
 
-DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ()}
+DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ("cuda_rows",)}
