@@ -323,10 +323,11 @@ SMALL = "N=2 H=7 W=9 C=3 K=5 R=3 S=2"
         (["conv2d", "mnist"], "unexpected 'mnist'"),
         (["conv2d", "--algorithm", "cpu_naive,cuda_naive"], "cuda_naive runs on a GPU, the others on the processor"),
         (["conv2d", "--algorithm", "cuda_naive", "--device", "cpu"], "a GPU, --device cpu was asked for"),
-        (["col2im", "--device", "gpu"], "no kernel for a GPU yet"),
+        (["col2im", "--device", "gpu"], "cannot run here"),
         (["conv2d", "--html", "r.txt"], "a name ending in .html"),
         (["model", "--csv", "r.csv"], "--csv has no meaning for bench model"),
         (["model", "--threads", "1,2"], "takes one number"),
+        (["model", "--device", "gpu"], "the device 'gpu' cannot be used"),
         (["model", "resnet"], "resnet"),
     ],
 )

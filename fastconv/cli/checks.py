@@ -48,7 +48,7 @@ def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device:
         device: "cpu" or "gpu".
 
     Raises:
-        CommandError: an op, a variant or a file that is not there; a device without kernels; no GPU for them.
+        CommandError: an op, a variant or a file that is not there; no GPU for kernels that want one.
     """
     for option, value in (("--algorithm", algorithm), ("--kernel", file)):
         if value is not None and op is None:
@@ -65,8 +65,6 @@ def kernels_of(op: str | None, algorithm: str | None, file: Path | None, device:
             found[op] = [kernel for kernel in found[op] if kernel is not mine] + [mine]
     except ValueError as error:
         raise CommandError(str(error)) from None
-    if device == "gpu" and not any(found.values()):
-        raise CommandError(f"--device gpu: {op or 'no op'} has no kernel for a GPU yet.")
     if any(kernel.device == "gpu" for variants in found.values() for kernel in variants):
         from fastconv.kernels.cuda import unavailable
 
