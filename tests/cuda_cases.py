@@ -83,7 +83,7 @@ PLANTED = [
     ),
     Planted("conv2d", "cuda_register_tile", "and c < g.group_C:", "and True:"),
     Planted("conv2d", "cuda_register_tile", "q * g.stride_w * channels", "q * channels"),
-    Planted("conv2d", "cuda_im2col", "        cuda.syncthreads()\n        multiply", "        multiply"),
+    Planted("conv2d", "cuda_im2col", "        cuda.syncthreads()\n        multiply_add", "        multiply_add"),
     Planted("conv2d", "cuda_im2col", "* g.C + group * g.group_C", "* g.C + group"),
     Planted("conv2d", "cuda_im2col", "k0 + k * LANES", "k0 + k", ("integers", "bounds")),
     Planted("conv2d", "cupy_im2col", "i % uint32(filters)", "i // uint32(filters)"),
@@ -144,7 +144,13 @@ PLANTED = [
     Planted("conv2d_backward_data", "cuda_implicit_gemm", "        cuda.syncthreads()\n", ""),
     Planted("conv2d_backward_data", "cuda_implicit_gemm", "int32(back + step.q)", "int32(back + step.s)"),
     Planted("conv2d_backward_data", "cuda_implicit_gemm", "or h >= g.H or", "or", ("integers", "bounds")),
-    Planted("conv2d_backward_data", "cuda_implicit_gemm", "and aligned(gy, w)", "", ("floats", "repeat")),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_implicit_gemm",
+        "g.group_K % 4 == 0 and aligned(gy, w)",
+        "aligned(gy, w)",
+        ("floats", "repeat"),
+    ),
     Planted(
         "conv2d_backward_data", "cuda_implicit_gemm", "if y <= float32(0)", "if y < float32(0)", ("integers", "relu")
     ),
