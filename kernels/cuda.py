@@ -21,13 +21,15 @@ from typing import Any
 import numpy as np
 from numba import config, float32, int32, types, uint32
 
+from fastconv.kernels.cuda_meeting import of_one_thread
+
 try:
     from numba import cuda
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
     cuda = None
 
 __all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["instruction", "int32", "launched_by", "simulated", "stream_handle", "uint32", "unavailable"]
+__all__ += ["instruction", "int32", "launched_by", "simulated", "stream_handle", "too_old", "uint32", "unavailable"]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
@@ -44,13 +46,21 @@ class CudaKernel:
         argument_types: Numba's types of its arguments.
         launch_bounds: the most threads that a block of it has, or (threads, blocks that a multiprocessor shall hold at
             least); the compiler may use registers accordingly.
+        needs: the first compute capability that has all of its instructions.
     """
 
-    def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: Bounds) -> None:
+    def __init__(
+        self,
+        py_func: Callable[..., None],
+        argument_types: tuple[Any, ...],
+        launch_bounds: Bounds,
+        needs: tuple[int, int] = (0, 0),
+    ) -> None:
         self.name = py_func.__name__
         self.py_func = py_func
         self.argument_types = argument_types
         self.launch_bounds = launch_bounds
+        self.needs = needs
 
     def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
         """The kernel in PTX, compiled without a GPU.
@@ -61,7 +71,10 @@ class CudaKernel:
 
         Raises:
             ImportError: numba-cuda is not installed, or NUMBA_ENABLE_CUDASIM has switched it off.
+            ValueError: a GPU of that compute capability lacks an instruction.
         """
+        if compute_capability < self.needs:
+            raise ValueError(f"{self.name} cannot be compiled: {_lacks(compute_capability, self.needs)}.")
         if config.ENABLE_CUDASIM:
             raise ImportError("numba-cuda compiles nothing where NUMBA_ENABLE_CUDASIM is set")
         if not _is_numba_cuda():
@@ -93,15 +106,18 @@ class CudaKernel:
             return self.dispatcher[grid, block, cuda.external_stream(stream) if stream else 0, shared_bytes]
 
 
-def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Callable[..., Any]], CudaKernel]:
+def cuda_jit(
+    *argument_types: Any, launch_bounds: Bounds = None, needs: tuple[int, int] = (0, 0)
+) -> Callable[[Callable[..., Any]], CudaKernel]:
     """Make a kernel of the decorated function.
 
     argument_types: FLOATS for an array, int32 or another of Numba's types for a number, a class for a named tuple of
         int32.
+    launch_bounds, needs: see `CudaKernel`.
     """
 
     def decorate(py_func: Callable[..., Any]) -> CudaKernel:
-        return CudaKernel(py_func, tuple(map(_numba_type, argument_types)), launch_bounds)
+        return CudaKernel(py_func, tuple(map(_numba_type, argument_types)), launch_bounds, needs)
 
     return decorate
 
@@ -112,21 +128,30 @@ def device_function(py_func: Callable[..., Any]) -> Any:
     return py_func if cuda is None else cuda.jit(device=True, inline="always")(py_func)
 
 
-def instruction(model: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+def instruction(
+    model: Callable[..., Any], arrays: str | None = None, flops: int = 0
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make the decorated function one that kernels can call, for what Numba has no function.
 
     The decorated function types and emits it, as `numba.cuda.extending.intrinsic` asks.
 
-    model: does the same in Python, for simulators. What it does to the elements of an array is one access a thread.
+    Args:
+        model: does the same in Python, for simulators.
+        arrays: how the model is given its arguments. None: it is a thread's code, a part of the kernel, and what it
+            does to the elements of an array is one access a thread. "threads": as NumPy numbers or arrays, an element a
+            thread. "warps": as arrays of shape (warps, 32); all 32 threads of a warp must come to the instruction.
+        flops: what a thread computes by it.
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
         made: Any = model
-        if _is_numba_cuda() and not config.ENABLE_CUDASIM:
+        if config.ENABLE_CUDASIM and arrays == "warps":
+            made = of_one_thread(model)
+        elif _is_numba_cuda() and not config.ENABLE_CUDASIM:
             from numba.cuda.extending import intrinsic
 
             made = intrinsic(emit)
-        made.model = model
+        made.model, made.arrays, made.flops, made.name = model, arrays, flops, emit.__name__
         return made
 
     return decorate
@@ -167,7 +192,7 @@ class Launch:
         if launcher is not None:
             launcher(self)
             return
-        reason = unavailable()
+        reason = unavailable() or too_old(self.kernel.needs)
         if reason is not None:
             raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
         if config.ENABLE_CUDASIM:
@@ -200,6 +225,18 @@ def simulated() -> bool:
 def unavailable() -> str | None:
     """Why no kernel can be launched here, or None."""
     return None if simulated() else _no_gpu()
+
+
+def too_old(needs: tuple[int, int]) -> str | None:
+    """Why the GPU at hand cannot run what `needs` that compute capability, or None; None, too, without a GPU."""
+    if unavailable() is not None or simulated():
+        return None
+    here = tuple(cuda.get_current_device().compute_capability)
+    return _lacks(here, needs) if here < needs else None
+
+
+def _lacks(here: tuple[int, ...], needs: tuple[int, int]) -> str:
+    return "it has instructions that begin with compute capability {}.{}; this GPU's is {}.{}".format(*needs, *here)
 
 
 @functools.cache
