@@ -28,13 +28,17 @@ try:
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
     cuda = None
 
-__all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["instruction", "int32", "launched_by", "simulated", "stream_handle", "too_old", "uint32", "unavailable"]
+__all__ = ["FLOATS", "CudaKernel", "Launch", "TooOldError", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
+__all__ += ["instruction", "int32", "lacks", "launched_by", "simulated", "stream_handle", "too_old", "uint32", "unavailable"]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
 _NO_NUMBA_CUDA = "numba-cuda is not installed: pip install 'fastconv[{}]'"
 _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher", default=None)
+
+
+class TooOldError(ValueError):
+    """A kernel has instructions that an architecture has not."""
 
 
 class CudaKernel:
@@ -71,10 +75,10 @@ class CudaKernel:
 
         Raises:
             ImportError: numba-cuda is not installed, or NUMBA_ENABLE_CUDASIM has switched it off.
-            ValueError: a GPU of that compute capability lacks an instruction.
+            TooOldError: a GPU of that compute capability lacks an instruction.
         """
         if compute_capability < self.needs:
-            raise ValueError(f"{self.name} cannot be compiled: {_lacks(compute_capability, self.needs)}.")
+            raise TooOldError(f"{self.name} cannot be compiled: {lacks(compute_capability, self.needs)}.")
         if config.ENABLE_CUDASIM:
             raise ImportError("numba-cuda compiles nothing where NUMBA_ENABLE_CUDASIM is set")
         if not _is_numba_cuda():
@@ -229,14 +233,15 @@ def unavailable() -> str | None:
 
 def too_old(needs: tuple[int, int]) -> str | None:
     """Why the GPU at hand cannot run what `needs` that compute capability, or None; None, too, without a GPU."""
-    if unavailable() is not None or simulated():
+    if needs == (0, 0) or unavailable() is not None or simulated():
         return None
     here = tuple(cuda.get_current_device().compute_capability)
-    return _lacks(here, needs) if here < needs else None
+    return lacks(here, needs) if here < needs else None
 
 
-def _lacks(here: tuple[int, ...], needs: tuple[int, int]) -> str:
-    return "it has instructions that begin with compute capability {}.{}; this GPU's is {}.{}".format(*needs, *here)
+def lacks(here: tuple[int, ...], needs: tuple[int, int]) -> str:
+    """That a GPU of the compute capability `here` is too old, in words."""
+    return "it needs compute capability {}.{}, and this is {}.{}".format(*needs, *here)
 
 
 @functools.cache

@@ -38,18 +38,27 @@ class _Meeting:
         self.turn = 0
         self.numbers: dict[int, tuple[Any, ...]] = {}
         self.results: list[Any] = []
+        self.error: Exception | None = None
 
     def join(self, lane: int, model: Callable[..., Any], numbers: tuple[Any, ...]) -> Any:
         with self.changed:
             turn = self.turn
             self.numbers[lane] = numbers
             if len(self.numbers) == _LANES:
-                self._run(model)
+                try:
+                    self._run(model)
+                except Exception as error:  # the others must hear of it
+                    self.error = error
+                self.numbers.clear()
+                self.turn += 1
+                self.changed.notify_all()
             while self.turn == turn:
                 here = len(self.numbers)
                 # Short waits: a process that was stopped for a while must not lose its patience at once.
                 if not any(self.changed.wait_for(lambda: self._moved(turn, here), 1) for _ in range(_PATIENCE)):
                     raise RuntimeError(f"{here} threads of a warp wait in {model.__name__} for the others of the 32")
+            if self.error is not None:
+                raise self.error
             return self.results[lane]
 
     def _moved(self, turn: int, here: int) -> bool:
@@ -60,6 +69,3 @@ class _Meeting:
         brought = [self.numbers[lane] for lane in range(_LANES)]
         results = model(*(np.array([numbers], np.float32) for numbers in zip(*brought, strict=True)))
         self.results = list(zip(*(result[0] for result in results), strict=True))
-        self.numbers.clear()
-        self.turn += 1
-        self.changed.notify_all()

@@ -38,8 +38,9 @@ C_ROWS, C_COLUMNS = np.stack([_G, _G, _G + 8, _G + 8]), np.stack([2 * _T, 2 * _T
 
 def _tf32(value):
     bits = np.asarray(value, np.float32).view(np.uint32)
-    half = np.uint32(1 << (_DROPPED - 1))
-    rounded = (bits + half) & ~np.uint32((1 << _DROPPED) - 1)  # a carry goes into the exponent, at last to infinity
+    with np.errstate(over="ignore"):  # of a NaN
+        rounded = bits + np.uint32(1 << (_DROPPED - 1))  # a carry goes into the exponent, at last to infinity
+    rounded &= ~np.uint32((1 << _DROPPED) - 1)
     return np.where(np.isnan(value), _NAN, rounded).view(np.float32)[()]
 
 
