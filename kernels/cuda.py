@@ -28,8 +28,29 @@ try:
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
     cuda = None
 
-__all__ = ["FLOATS", "CudaKernel", "Launch", "TooOldError", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["instruction", "int32", "lacks", "launched_by", "simulated", "stream_handle", "too_old", "uint32", "unavailable"]
+__all__ = [
+    "FLOATS",
+    "CudaKernel",
+    "Launch",
+    "TooOldError",
+    "cuda",
+    "cuda_jit",
+    "device_function",
+    "flat",
+    "float32",
+    "import_cupy",
+]
+__all__ += [
+    "instruction",
+    "int32",
+    "lacks",
+    "launched_by",
+    "simulated",
+    "stream_handle",
+    "too_old",
+    "uint32",
+    "unavailable",
+]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
@@ -224,7 +245,8 @@ def too_old(needs: tuple[int, int]) -> str | None:
     """Why the GPU at hand cannot run what `needs` that compute capability, or None; None, too, without a GPU."""
     if needs == (0, 0) or unavailable() is not None or simulated():
         return None
-    here = tuple(cuda.get_current_device().compute_capability)
+    capability = import_cupy().cuda.Device().compute_capability  # such as "90"
+    here = int(capability[:-1]), int(capability[-1])
     return lacks(here, needs) if here < needs else None
 
 

@@ -54,8 +54,9 @@ class _Meeting:
                 self.changed.notify_all()
             while self.turn == turn:
                 here = len(self.numbers)
+                moved = functools.partial(self._moved, turn, here)
                 # Short waits: a process that was stopped for a while must not lose its patience at once.
-                if not any(self.changed.wait_for(lambda: self._moved(turn, here), 1) for _ in range(_PATIENCE)):
+                if not any(self.changed.wait_for(moved, 1) for _ in range(_PATIENCE)):
                     raise RuntimeError(f"{here} threads of a warp wait in {model.__name__} for the others of the 32")
             if self.error is not None:
                 raise self.error

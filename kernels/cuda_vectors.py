@@ -1,4 +1,4 @@
-"""Four floats in one instruction: the loads and stores of 128 bits that Numba has no functions for, and 64 bits.
+"""Several floats in one instruction: the loads and stores of 128 and 64 bits that Numba has no functions for.
 
     a, b, c, d = load4(x, i)     # x[i] to x[i + 3]
     store4(x, i, a, b, c, d)
@@ -8,8 +8,8 @@ x is a flat array in global or shared memory. x[i] must lie on a multiple of 16 
 4, and so must be the array's own place (`aligned`, or `cuda.shared.array(n, float32, ALIGNMENT)`).
 
 A thread that moves four floats at a time sends a quarter of the requests. Each function here is emitted as LLVM's
-vector operation, which becomes LDG.E.128, STG.E.128, LDS.128 or STS.128, and with two STG.E.64. The model beside it says the same in Python;
-it is what simulators run, where it counts as one access of 16 bytes.
+vector operation, which becomes LDG.E.128, STG.E.128, LDS.128 or STS.128, and with two floats STG.E.64. The model beside
+it says the same in Python; it is what simulators run, where it counts as one access of 16 bytes, or 8.
 """
 
 from __future__ import annotations

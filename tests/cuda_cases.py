@@ -97,7 +97,9 @@ PLANTED = [
     Planted("conv2d", "cuda_mma_tf32", "        cuda.syncthreads()\n", ""),
     Planted("conv2d", "cuda_mma_tf32", "a0, a1, a2, a3, b[j * 2]", "a0, a2, a1, a3, b[j * 2]"),
     Planted("conv2d", "cuda_mma_tf32", "xs[at + 8 * X_ROW]", "xs[at + 7 * X_ROW]"),
-    Planted("conv2d", "cuda_mma_tf32", "thread % 32 // 4), uint32(thread % 4)", "thread % 8), uint32(thread % 32 // 8)"),
+    Planted(
+        "conv2d", "cuda_mma_tf32", "thread % 32 // 4), uint32(thread % 4)", "thread % 8), uint32(thread % 32 // 8)"
+    ),
     Planted("conv2d", "cuda_mma_tf32", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
     Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", ("integers", "bounds")),
     Planted("conv2d", "cuda_mma_tf32", "store4(xs, at, tf32(next_x[e])", "store4(xs, at, next_x[e]", ("floats",)),

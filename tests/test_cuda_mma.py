@@ -263,10 +263,11 @@ def test_older_architectures_are_refused():
         inspect_kernel(CONV2D, problem, both[:1])
 
 
-@pytest.mark.parametrize("here, reason", [((7, 5), "it needs compute capability 8.0, and this is 7.5"), ((9, 0), None)])
+@pytest.mark.parametrize("here, reason", [("75", "it needs compute capability 8.0, and this is 7.5"), ("90", None)])
 def test_an_older_gpu_is_told(monkeypatch, here, reason):
     device = types.SimpleNamespace(compute_capability=here)
-    monkeypatch.setattr(module, "cuda", types.SimpleNamespace(get_current_device=lambda: device))
+    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(Device=lambda: device))
+    monkeypatch.setattr(module, "import_cupy", lambda: cupy)
     monkeypatch.setattr(module, "unavailable", lambda: None)
     problem = kernels.Conv2DProblem.parse("N=1 H=4 W=5 C=2 K=3 R=3 S=2")
     assert CONV2D.unsupported(problem) == reason

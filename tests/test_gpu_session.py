@@ -309,7 +309,9 @@ def test_the_best_kernel_is_one_in_float32():
     result = timings.Result("", [], [timings.Row(**vars(row)) for row in [*ROWS[:2], fast, *ROWS[2:]]])
     result.compare()
     assert fast.ratio is None and result.rows[0].ratio is not None, "compared in copies"
-    assert timings.line(result.rows) == "conv2d conv3_3x3: cuda_shared 0.500 ms, 6.00% of the limit; torch NHWC 0.100 ms"
+    assert (
+        timings.line(result.rows) == "conv2d conv3_3x3: cuda_shared 0.500 ms, 6.00% of the limit; torch NHWC 0.100 ms"
+    )
     lines = "\n".join(table.op_lines(result.to_dict()["rows"]))
     assert "| 2.00 | 0.500 | 0.050 |  | 3.70 | 6.00 | 0.20 | 0.100 |" in lines
 

@@ -61,7 +61,7 @@ def of_kernel(kernel: Kernel, problem: Any, inputs: Arrays, default: bool) -> Co
     def call() -> None:
         kernel(problem, *arrays, workspace=workspace)
 
-    described = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
+    described: dict[str, Any] = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
     return Contestant(kernel.name, "kernel", call, lambda: outputs, **described)
 
 

@@ -106,7 +106,7 @@ class Gpu:
         launch_s = (time.perf_counter() - started) / launches
         self._wait()
         overhead = Overhead(1e3 * compile_s, 1e6 * launch_s, 1e3 * transfer_s)
-        described = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
+        described: dict[str, Any] = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
         return Contestant(kernel.name, "kernel", call, read, **described), overhead
 
     def measure(self, call: Callable[[], object], count: int) -> float:

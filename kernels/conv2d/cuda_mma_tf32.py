@@ -46,9 +46,7 @@ def unsupported(problem):
     return cuda_geometry.unsupported(problem) or too_old(NEEDS)
 
 
-@kernel(
-    limited_by="tensor cores, where tiles are full", unsupported=unsupported, fuses=("relu",), precision="tf32"
-)
+@kernel(limited_by="tensor cores, where tiles are full", unsupported=unsupported, fuses=("relu",), precision="tf32")
 def cuda_mma_tf32(problem, x, w, bias, y, workspace, relu=False):
     g = Conv2DGeometry.of(problem)
     plan = Plan(
