@@ -134,7 +134,7 @@ def device_function(py_func: Callable[..., Any]) -> Any:
 
 
 def instruction(
-    model: Callable[..., Any], arrays: str | None = None, flops: int = 0
+    model: Callable[..., Any], kind: str | None = None, flops: int = 0, elements: int = 0
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make the decorated function one that kernels can call, for what Numba has no function.
 
@@ -142,21 +142,23 @@ def instruction(
 
     Args:
         model: does the same in Python, for simulators.
-        arrays: how the model is given its arguments. None: it is a thread's code, a part of the kernel, and what it
-            does to the elements of an array is one access a thread. "threads": as NumPy numbers or arrays, an element a
-            thread. "warps": as arrays of shape (warps, 32); all 32 threads of a warp must come to the instruction.
+        kind: how simulators run it. None: the model is a thread's code, a part of the kernel, and what it does to the
+            elements of an array is one access a thread. "threads": the model is given NumPy's numbers or arrays, an
+            element a thread. "warps": arrays of shape (warps, 32); all 32 threads of a warp must come. "copy",
+            "commit", "wait": a part of an asynchronous copy; the model is for Numba's simulator, ours has its own.
         flops: what a thread computes by it.
+        elements: how many a thread copies by it.
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
         made: Any = model
-        if config.ENABLE_CUDASIM and arrays == "warps":
+        if config.ENABLE_CUDASIM and kind == "warps":
             made = of_one_thread(model)
         elif _is_numba_cuda() and not config.ENABLE_CUDASIM:
             from numba.cuda.extending import intrinsic
 
             made = intrinsic(emit)
-        made.model, made.arrays, made.flops, made.name = model, arrays, flops, emit.__name__
+        made.model, made.kind, made.flops, made.elements, made.name = model, kind, flops, elements, emit.__name__
         return made
 
     return decorate

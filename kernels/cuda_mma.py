@@ -44,7 +44,7 @@ def _tf32(value):
     return np.where(np.isnan(value), _NAN, rounded).view(np.float32)[()]
 
 
-@instruction(model=_tf32, arrays="threads")
+@instruction(model=_tf32, kind="threads")
 def tf32(typing, value):
     """The TF32 number next to a float32; of two equally near ones that further from zero."""
 
@@ -74,7 +74,7 @@ def _check_rounded(name, fragment):
         raise ValueError(f"mma_tf32: lane {lane} holds {fragment[wrong][0]!r} of {name}, which is no TF32: call tf32")
 
 
-@instruction(model=_mma_tf32, arrays="warps", flops=2 * 16 * 8 * 8 // 32)
+@instruction(model=_mma_tf32, kind="warps", flops=2 * 16 * 8 * 8 // 32)
 def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
     """D = A B + C for a whole warp: this thread's four elements of D, in the order of C's."""
     result = types.UniTuple(float32, 4)

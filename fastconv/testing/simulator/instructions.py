@@ -1,4 +1,4 @@
-"""Instructions whose models compute with NumPy's numbers and arrays: see `kernels.cuda.instruction`."""
+"""Instructions that are more than code of a thread: see `kernels.cuda.instruction`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.testing.simulator import values
+from fastconv.testing.simulator import copies, values
 from fastconv.testing.simulator.findings import DIVERGENT_WARP
 from fastconv.testing.simulator.functions import Place
 from fastconv.testing.simulator.masks import WARP
@@ -48,4 +48,10 @@ def _count(place: Place, instruction: Any) -> None:
     place.interpreter.count_flops(np.float32(0), place.mask, place.site, instruction.flops)
 
 
-MODELS: dict[str, Callable[..., Any]] = {"threads": by_threads, "warps": by_warps}
+INSTRUCTIONS: dict[str, Callable[..., Any]] = {
+    "threads": by_threads,
+    "warps": by_warps,
+    "copy": copies.start,
+    "commit": copies.commit,
+    "wait": copies.wait,
+}
