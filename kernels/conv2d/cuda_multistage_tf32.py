@@ -10,10 +10,8 @@ cores where tiles are full.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from fastconv.kernels import cuda_geometry
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, too_old, uint32
+from fastconv.kernels.conv2d.cuda_mma_tf32 import Plan, unsupported
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_async import commit_async, copy1_async, copy4_async, wait_async
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
 from fastconv.kernels.cuda_mma import NEEDS, mma_tf32, tf32
@@ -28,23 +26,6 @@ THREADS = 128
 X_ROW, W_ROW = DEPTH + 4, FILTERS + 8
 X_SLICE, W_SLICE = PIXELS * X_ROW, DEPTH * W_ROW
 X_SLICES, W_SLICES = STAGES * X_SLICE, STAGES * W_SLICE
-
-
-class Plan(NamedTuple):
-    """How the work is cut, and what is to be done besides."""
-
-    groups: int
-    filter_tiles: int  # of a group
-    slices: int  # of a window
-    wide_x: int  # whether four channels at a time are loaded
-    wide_w: int  # whether four filters at a time are loaded
-    wide_y: int  # whether two filters at a time are stored
-    has_bias: int
-    relu: int
-
-
-def unsupported(problem):
-    return cuda_geometry.unsupported(problem) or too_old(NEEDS)
 
 
 @kernel(limited_by="tensor cores, where tiles are full", unsupported=unsupported, fuses=("relu",), precision="tf32")

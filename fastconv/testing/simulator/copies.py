@@ -52,25 +52,33 @@ class Copies:
         self.memory = memory
         self.committed = np.zeros(memory.batch.lanes, np.int64)
         self.under_way: list[_Copy] = []
+        self.awaited: dict[int, np.ndarray] = {}  # for each element of an array's data, by the data's id
 
-    def check_under_way(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site, what: str) -> bool:
+    def begin(self, copy: _Copy) -> None:
+        array = copy.array
+        array.ready[copy.flat] = False  # type: ignore[index]
+        self.awaited.setdefault(id(array.data), np.zeros(len(array.data), bool))[copy.flat] = True
+        self.under_way.append(copy)
+
+    def arrive(self, copy: _Copy) -> None:
+        array = copy.array
+        array.data[copy.flat] = copy.coming
+        array.ready[copy.flat] = True  # type: ignore[index]
+        self.awaited[id(array.data)][copy.flat] = False
+        self.memory.note(array, WRITE, copy.flat, copy.lanes, copy.site, copy.coming)
+
+    def found(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site, what: str) -> bool:
         """Whether any of the elements is under way; which is a finding."""
-        for copy in self.under_way:
-            if copy.array.data is not array.data or not (early := np.isin(flat, copy.flat)).any():
-                continue
-            lane, element = int(lanes[early][0]), int(np.broadcast_to(flat, lanes.shape)[early][0])
-            name = array.element_name(array.offset + element * array.scale, lane)
-            message = f"{what} {name}, to which a copy begun in line {copy.site.line} is under way: none has waited."
-            count = int(np.count_nonzero(early))
-            self.memory.findings.add(
-                UNDER_WAY, site, message, self.memory.batch, lane, subject=array.name, count=count
-            )
-            return True
-        return False
-
-    def check_overwritten(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site) -> None:
-        if self.under_way:
-            self.check_under_way(array, flat, lanes, site, WRITE)
+        awaited = self.awaited.get(id(array.data))
+        if awaited is None or not (early := awaited[flat]).any():
+            return False
+        lane, element = int(lanes[early][0]), int(flat[early][0])
+        line = next(copy.site.line for copy in self.under_way if copy.array.data is array.data and element in copy.flat)
+        name = array.element_name(array.offset + element * array.scale, lane)
+        message = f"{what} {name} while a copy to it, begun in line {line}, is under way: its thread has not waited."
+        count = int(np.count_nonzero(early))
+        self.memory.findings.add(UNDER_WAY, site, message, self.memory.batch, lane, subject=array.name, count=count)
+        return True
 
 
 def start(place: Place, instruction: Any, to: Any, i: Number, array: Any, j: Number, inside: Number) -> None:
@@ -92,8 +100,7 @@ def start(place: Place, instruction: Any, to: Any, i: Number, array: Any, j: Num
                 group = memory.copies.committed[lanes]
                 begun.append(_Copy(to, flat, lanes, coming[lanes].astype(to.dtype), group, place.site))
     for copy in begun:
-        to.ready[copy.flat] = False  # type: ignore[index]
-    memory.copies.under_way += begun
+        memory.copies.begin(copy)
 
 
 def commit(place: Place, instruction: Any) -> None:
@@ -110,8 +117,5 @@ def wait(place: Place, instruction: Any, most: int) -> None:
         if not arrived.all():
             left.append(copy.where(~arrived))
         if arrived.any():
-            now = copy.where(arrived)
-            copy.array.data[now.flat] = now.coming
-            copy.array.ready[now.flat] = True  # type: ignore[index]
-            memory.note(copy.array, WRITE, now.flat, now.lanes, copy.site, now.coming)
+            copies.arrive(copy.where(arrived))
     copies.under_way = left

@@ -136,7 +136,7 @@ class Memory:
         self._count(array, WRITE, flat, lanes, mask, site, stored)
         array.data[flat] = stored
         if array.ready is not None:
-            self.copies.check_overwritten(array, flat, lanes, site)
+            self.copies.found(array, flat, lanes, site, WRITE)
             array.ready[flat] = True
         return flat, lanes
 
@@ -175,7 +175,7 @@ class Memory:
     def _check_written(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site, what: str) -> None:
         if array.ready is None or (ready := array.ready[flat]).all():
             return
-        if self.copies.check_under_way(array, flat, lanes, site, what):
+        if self.copies.found(array, flat, lanes, site, what):
             return
         bad, first = lanes[~ready], int(flat[~ready][0])
         name = array.element_name(array.offset + first * array.scale, int(bad[0]))
