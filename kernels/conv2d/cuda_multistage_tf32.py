@@ -1,8 +1,8 @@
 """conv2d on tensor cores, with the next slices on their way by asynchronous copies: a pipeline of three stages.
 
 Beside cuda_mma_tf32: numbers go from global to shared memory without passing through registers (`copy4_async`), so that
-two slices are under way while a third is multiplied, where it was one, and 24 registers are free. There is one barrier
-a slice as before: behind it all threads' copies of a slice have arrived, and the stage multiplied last is free for the
+two slices are under way while a third is multiplied, where it was one, with fewer registers. There is one barrier a
+slice as before: behind it all threads' copies of a slice have arrived, and the stage multiplied last is free for the
 next. Since nobody has the numbers in hand on their way, each warp rounds to TF32 what it reads, two warps the same.
 Pixels outside the image, and filters and elements beyond the last, are copies of nothing: zeros. Limited by the tensor
 cores where tiles are full.

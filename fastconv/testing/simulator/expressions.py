@@ -18,9 +18,9 @@ from fastconv.testing.simulator.errors import SimulationError
 from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.frame import Frame
 from fastconv.testing.simulator.functions import FUNCTIONS, Place
+from fastconv.testing.simulator.instructions import INSTRUCTIONS
 from fastconv.testing.simulator.masks import Mask
 from fastconv.testing.simulator.memory import Memory
-from fastconv.testing.simulator.instructions import INSTRUCTIONS
 from fastconv.testing.simulator.ranges import make_range
 from fastconv.testing.simulator.source import Function, Site, Sources
 from fastconv.testing.simulator.values import Number
