@@ -73,10 +73,10 @@ def _kernel_lines(result: dict[str, Any]) -> list[str]:
         if row["status"] == "timed":
             groups.setdefault((row["op"], row["shape"]), []).append(row)
     for (op, shape), rows in groups.items():
-        kernel = _fastest(rows, "kernel")
+        alike = [row for row in rows if not row.get("precision")]  # the others are for those who ask for less precision
+        kernel = _fastest(alike, "kernel")
         if kernel is None:
             continue
-        alike = [row for row in rows if row.get("precision", "") == kernel.get("precision", "")]
         peer = _fastest(alike, "peer")
         cells = [op, shape, kernel["contestant"], *(number(kernel[key]) for key in _NUMBERS)]
         cells += ["", ""] if peer is None else [series_name(peer), f"{kernel['ratio']:.2f}"]

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numba import config, float32, int32, types, uint32
 
+from fastconv.kernels.cuda_meeting import of_one_thread
+
 try:
     from numba import cuda
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
@@ -29,6 +31,29 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
 
 __all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
 __all__ += ["instruction", "int32", "launched_by", "shared_line", "simulated", "stream_handle", "uint32", "unavailable"]
+__all__ = [
+    "FLOATS",
+    "CudaKernel",
+    "Launch",
+    "TooOldError",
+    "cuda",
+    "cuda_jit",
+    "device_function",
+    "flat",
+    "float32",
+    "import_cupy",
+]
+__all__ += [
+    "instruction",
+    "int32",
+    "lacks",
+    "launched_by",
+    "simulated",
+    "stream_handle",
+    "too_old",
+    "uint32",
+    "unavailable",
+]
 
 Bounds = int | tuple[int, int] | None
 FLOATS = types.Array(types.float32, 1, "C")  # how every array reaches a kernel: flat, in the order of its memory
@@ -36,6 +61,10 @@ _NO_NUMBA_CUDA = "numba-cuda is not installed: pip install 'fastconv[{}]'"
 LINES = 1_000_000  # more than a file has
 _shared_files: list[str] = []  # whose lines are numbered from LINES, 2 * LINES, ... on in machine code
 _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher", default=None)
+
+
+class TooOldError(ValueError):
+    """A kernel has instructions that an architecture has not."""
 
 
 class CudaKernel:
@@ -47,13 +76,21 @@ class CudaKernel:
         argument_types: Numba's types of its arguments.
         launch_bounds: the most threads that a block of it has, or (threads, blocks that a multiprocessor shall hold at
             least); the compiler may use registers accordingly.
+        needs: the first compute capability that has all of its instructions.
     """
 
-    def __init__(self, py_func: Callable[..., None], argument_types: tuple[Any, ...], launch_bounds: Bounds) -> None:
+    def __init__(
+        self,
+        py_func: Callable[..., None],
+        argument_types: tuple[Any, ...],
+        launch_bounds: Bounds,
+        needs: tuple[int, int] = (0, 0),
+    ) -> None:
         self.name = py_func.__name__
         self.py_func = py_func
         self.argument_types = argument_types
         self.launch_bounds = launch_bounds
+        self.needs = needs
 
     def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
         """The kernel in PTX, compiled without a GPU.
@@ -64,7 +101,10 @@ class CudaKernel:
 
         Raises:
             ImportError: numba-cuda is not installed, or NUMBA_ENABLE_CUDASIM has switched it off.
+            TooOldError: a GPU of that compute capability lacks an instruction.
         """
+        if compute_capability < self.needs:
+            raise TooOldError(f"{self.name} cannot be compiled: {lacks(compute_capability, self.needs)}.")
         if config.ENABLE_CUDASIM:
             raise ImportError("numba-cuda compiles nothing where NUMBA_ENABLE_CUDASIM is set")
         if not _is_numba_cuda():
@@ -76,15 +116,18 @@ class CudaKernel:
         return ptx if mangled is None else ptx.replace(mangled[1], self.name)  # which is hundreds of letters
 
 
-def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Callable[..., Any]], CudaKernel]:
+def cuda_jit(
+    *argument_types: Any, launch_bounds: Bounds = None, needs: tuple[int, int] = (0, 0)
+) -> Callable[[Callable[..., Any]], CudaKernel]:
     """Make a kernel of the decorated function.
 
     argument_types: FLOATS for an array, int32 or another of Numba's types for a number, a class for a named tuple of
         int32.
+    launch_bounds, needs: see `CudaKernel`.
     """
 
     def decorate(py_func: Callable[..., Any]) -> CudaKernel:
-        return CudaKernel(py_func, tuple(map(_numba_type, argument_types)), launch_bounds)
+        return CudaKernel(py_func, tuple(map(_numba_type, argument_types)), launch_bounds, needs)
 
     return decorate
 
@@ -117,21 +160,32 @@ def shared_line(number: int) -> tuple[str | None, int]:
     return _shared_files[file - 1] if file else None, line
 
 
-def instruction(model: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+def instruction(
+    model: Callable[..., Any], kind: str | None = None, flops: int = 0, elements: int = 0
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make the decorated function one that kernels can call, for what Numba has no function.
 
     The decorated function types and emits it, as `numba.cuda.extending.intrinsic` asks.
 
-    model: does the same in Python, for simulators. What it does to the elements of an array is one access a thread.
+    Args:
+        model: does the same in Python, for simulators.
+        kind: how simulators run it. None: the model is a thread's code, a part of the kernel, and what it does to the
+            elements of an array is one access a thread. "threads": the model is given NumPy's numbers or arrays, an
+            element a thread. "warps": arrays of shape (warps, 32); all 32 threads of a warp must come. "copy",
+            "commit", "wait": a part of an asynchronous copy; the model is for Numba's simulator, ours has its own.
+        flops: what a thread computes by it.
+        elements: how many a thread copies by it.
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
         made: Any = model
-        if _is_numba_cuda() and not config.ENABLE_CUDASIM:
+        if config.ENABLE_CUDASIM and kind == "warps":
+            made = of_one_thread(model)
+        elif _is_numba_cuda() and not config.ENABLE_CUDASIM:
             from numba.cuda.extending import intrinsic
 
             made = intrinsic(emit)
-        made.model = model
+        made.model, made.kind, made.flops, made.elements, made.name = model, kind, flops, elements, emit.__name__
         return made
 
     return decorate
@@ -179,7 +233,7 @@ class Launch:
         launcher = _launcher.get()
         if launcher is not None:
             return lambda stream=None: launcher(self)
-        reason = unavailable()
+        reason = unavailable() or too_old(self.kernel.needs)
         if reason is not None:
             raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
         if config.ENABLE_CUDASIM:  # Numba's simulator knows neither types nor launch bounds
@@ -214,6 +268,20 @@ def simulated() -> bool:
 def unavailable() -> str | None:
     """Why no kernel can be launched here, or None."""
     return None if simulated() else _no_gpu()
+
+
+def too_old(needs: tuple[int, int]) -> str | None:
+    """Why the GPU at hand cannot run what `needs` that compute capability, or None; None, too, without a GPU."""
+    if needs == (0, 0) or unavailable() is not None or simulated():
+        return None
+    capability = import_cupy().cuda.Device().compute_capability  # such as "90"
+    here = int(capability[:-1]), int(capability[-1])
+    return lacks(here, needs) if here < needs else None
+
+
+def lacks(here: tuple[int, ...], needs: tuple[int, int]) -> str:
+    """That a GPU of the compute capability `here` is too old, in words."""
+    return "it needs compute capability {}.{}, and this is {}.{}".format(*needs, *here)
 
 
 @functools.cache

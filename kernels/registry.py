@@ -46,6 +46,8 @@ class Kernel:
             write(problem, w, memory). `run` takes that memory as `prepared`, where the filters are used again.
         exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
             are rounded and a NaN may reach outputs beside those of the formula.
+        precision: "tf32" where the factors of float32 are rounded to that before they are multiplied, else "". Such a
+            kernel is taken by name only, never by a default.
     """
 
     op: str
@@ -60,6 +62,7 @@ class Kernel:
     exact: bool = True
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None
     in_place: Callable[[Any], bool] = lambda problem: False
+    precision: str = ""
 
     def __call__(self, problem: Any, *arrays: Any, workspace: Any, stream: Any = None, **epilogue: Any) -> None:
         """Do the work, or on a GPU see to it that it will be done: launches do not wait for each other's end.
@@ -100,6 +103,7 @@ def kernel(
     exact: bool = True,
     prepare: tuple[Callable[[Any], int], Callable[..., None]] | None = None,
     in_place: Callable[[Any], bool] = lambda problem: False,
+    precision: str = "",
     op: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as the variant that its file's name says, or in a notebook its own name.
@@ -119,9 +123,8 @@ def kernel(
         known = _kernels.get((this_op, name))
         if known is not None and _is_ours(known) and known.run.__code__.co_filename != run.__code__.co_filename:
             raise ValueError(f"{this_op} has a kernel named {name} already, in {known.run.__code__.co_filename}.")
-        _kernels[this_op, name] = Kernel(
-            this_op, name, device, run, limited_by, unsupported, workspace_bytes, fuses, pays, exact, prepare, in_place
-        )
+        options = (unsupported, workspace_bytes, fuses, pays, exact, prepare, in_place, precision)
+        _kernels[this_op, name] = Kernel(this_op, name, device, run, limited_by, *options)
         return run
 
     return register

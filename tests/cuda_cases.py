@@ -130,6 +130,26 @@ PLANTED = [
     Planted("conv2d", "cuda_implicit_gemm", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
     Planted("conv2d", "cuda_implicit_gemm", "if pixel < pixels:", "if pixel <= pixels:", ("integers", "bounds")),
     Planted("conv2d", "cuda_implicit_gemm", "g.group_C % 4 == 0 and aligned(x)", "aligned(x)", ("floats", "repeat")),
+    Planted("conv2d", "cuda_mma_tf32", "        cuda.syncthreads()\n", ""),
+    Planted("conv2d", "cuda_mma_tf32", "a0, a1, a2, a3, b[j * 2]", "a0, a2, a1, a3, b[j * 2]"),
+    Planted("conv2d", "cuda_mma_tf32", "xs[at + 8 * X_ROW]", "xs[at + 7 * X_ROW]"),
+    Planted(
+        "conv2d", "cuda_mma_tf32", "thread % 32 // 4), uint32(thread % 4)", "thread % 8), uint32(thread % 32 // 8)"
+    ),
+    Planted("conv2d", "cuda_mma_tf32", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
+    Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", ("integers", "bounds")),
+    Planted("conv2d", "cuda_mma_tf32", "store4(xs, at, tf32(next_x[e])", "store4(xs, at, next_x[e]", ("floats",)),
+    Planted("conv2d", "cuda_multistage_tf32", "            wait_async(LATER)\n", ""),
+    Planted("conv2d", "cuda_multistage_tf32", "LATER = AHEAD - 1", "LATER = AHEAD"),
+    Planted("conv2d", "cuda_multistage_tf32", "            cuda.syncthreads()\n", ""),
+    Planted("conv2d", "cuda_multistage_tf32", "        commit_async()  #", "        #"),
+    Planted("conv2d", "cuda_multistage_tf32", "plan.slices + AHEAD", "plan.slices + LATER"),
+    Planted(
+        "conv2d",
+        "cuda_multistage_tf32",
+        "copy1_async(xs, at, x, uint32(corner[i] + offset if inside else 0), inside)",
+        "copy1_async(xs, at, x, uint32(corner[i] + offset if inside else 0), True)",
+    ),
     Planted("conv2d_backward_data", "cuda_naive", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_naive", "h + g.pad_top - r", "h - g.pad_top - r"),
     Planted(

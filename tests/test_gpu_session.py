@@ -304,6 +304,18 @@ def test_a_table_names_kernels_precisions_and_transposes():
     assert "- cuda_wrong wrong on 1 shapes: y[0]: expected 1, got 2" in lines
 
 
+def test_the_best_kernel_is_one_in_float32():
+    fast = a_row("cuda_mma_tf32", 0.05, precision="tf32")
+    result = timings.Result("", [], [timings.Row(**vars(row)) for row in [*ROWS[:2], fast, *ROWS[2:]]])
+    result.compare()
+    assert fast.ratio is None and result.rows[0].ratio is not None, "compared in copies"
+    assert (
+        timings.line(result.rows) == "conv2d conv3_3x3: cuda_shared 0.500 ms, 6.00% of the limit; torch NHWC 0.100 ms"
+    )
+    lines = "\n".join(table.op_lines(result.to_dict()["rows"]))
+    assert "| 2.00 | 0.500 | 0.050 |  | 3.70 | 6.00 | 0.20 | 0.100 |" in lines
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A checkout with one README and no results; gpu.json beside it."""

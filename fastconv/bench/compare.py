@@ -139,6 +139,7 @@ class _Group:
             default = None
         for kernel in variants:
             row = self._row(kernel.name, "kernel", default=kernel.name == default)
+            row.precision = kernel.precision
             if kernel in refused:
                 row.status, row.message = "wrong", refused[kernel]
                 continue

@@ -61,7 +61,8 @@ def of_kernel(kernel: Kernel, problem: Any, inputs: Arrays, default: bool) -> Co
     def call() -> None:
         kernel(problem, *arrays, workspace=workspace)
 
-    return Contestant(kernel.name, "kernel", call, lambda: outputs, default=default, exact=kernel.exact)
+    described: dict[str, Any] = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
+    return Contestant(kernel.name, "kernel", call, lambda: outputs, **described)
 
 
 def aligned_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -106,7 +106,8 @@ class Gpu:
         launch_s = (time.perf_counter() - started) / launches
         self._wait()
         overhead = Overhead(1e3 * compile_s, 1e6 * launch_s, 1e3 * transfer_s)
-        return Contestant(kernel.name, "kernel", call, read, default=default, exact=kernel.exact), overhead
+        described: dict[str, Any] = {"default": default, "exact": kernel.exact, "precision": kernel.precision}
+        return Contestant(kernel.name, "kernel", call, read, **described), overhead
 
     def measure(self, call: Callable[[], object], count: int) -> float:
         """Seconds that `count` calls take on the device, each with a level-2 cache that holds nothing of it."""

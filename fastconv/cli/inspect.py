@@ -71,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
         found: list[list[Inspected]] = [inspect_kernel(one, problem, chosen) for one in (kernel, *others)]
     except (ValueError, ToolkitError) as error:
         raise CommandError(str(error)) from None
+    lacking = {one.name: _without(of_kernel, chosen) for one, of_kernel in zip((kernel, *others), found, strict=True)}
+    missing = set().union(*lacking.values())
+    found = [[one for one in of_kernel if one.compiled.architecture not in missing] for of_kernel in found]
     every = [inspected for of_kernel in found for inspected in of_kernel]
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{kernel.op} {' and '.join(one.name for one in (kernel, *others))} on {problem}", markup=False)
@@ -80,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
         table.show_side_by_side(found[0], found[1], console)
     else:
         table.show(every, console)
+    for name, those in lacking.items():
+        if those:
+            left_out = ", ".join(architecture.name for architecture in those)
+            console.print(f"Left out, without the instructions of {name}: {left_out}", markup=False)
     for inspected in every:
         for wanted, lines in ((args.ptx, listing.ptx_listing), (args.sass, listing.sass_listing)):
             if wanted:
@@ -98,6 +105,12 @@ def run(args: argparse.Namespace) -> int:
         if kept:
             console.print(f"Wrote {kept}", markup=False)
     return 0
+
+
+def _without(found: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
+    """The architectures for which a kernel was not compiled."""
+    compiled = {inspected.compiled.architecture for inspected in found}
+    return [architecture for architecture in chosen if architecture not in compiled]
 
 
 def _print_launches(found: Sequence[Any], console: Any) -> None:

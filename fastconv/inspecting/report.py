@@ -16,6 +16,7 @@ from fastconv.inspecting.compile import Compiled, compile_kernel, source
 from fastconv.inspecting.occupancy import Occupancy, occupancy
 from fastconv.kernels import Kernel
 from fastconv.kernels.cuda import Launch, shared_line
+from fastconv.kernels.cuda import Launch, TooOldError, lacks
 from fastconv.testing.kernel_cases import empty_arrays
 
 
@@ -98,11 +99,12 @@ class Inspected:
 
 
 def inspect_kernel(kernel: Kernel, problem: Any, architectures: Sequence[Architecture]) -> list[Inspected]:
-    """Compile what `kernel` launches for `problem`, for each architecture.
+    """Compile what `kernel` launches for `problem`, for each architecture that has the instructions.
 
     Raises:
         ValueError: the kernel runs on the CPU, does not support the problem or describes no launches.
         ToolkitError: it cannot be compiled here.
+        TooOldError: none of the architectures has its instructions.
     """
     if kernel.device != "gpu":
         raise ValueError(f"{kernel.name} runs on the CPU; only kernels for a GPU are compiled for one.")
@@ -114,7 +116,12 @@ def inspect_kernel(kernel: Kernel, problem: Any, architectures: Sequence[Archite
     launches = [launch for launch in described if isinstance(launch, Launch)]  # the others are a library's
     if not launches:
         raise ValueError(f"{kernel.op} {kernel.name} describes no launches.")
-    return [_inspect(kernel, launch, architecture) for launch in launches for architecture in architectures]
+    needs = max(launch.kernel.needs for launch in launches)
+    able = [architecture for architecture in architectures if architecture.compute_capability >= needs]
+    if architectures and not able:
+        newest = max(architecture.compute_capability for architecture in architectures)
+        raise TooOldError(f"{kernel.op} {kernel.name} cannot be compiled: {lacks(newest, needs)}.")
+    return [_inspect(kernel, launch, architecture) for launch in launches for architecture in able]
 
 
 def _inspect(kernel: Kernel, launch: Any, architecture: Architecture) -> Inspected:

@@ -10,7 +10,7 @@ _SHOWN = 5
 _ROUGH_UNITS = 64  # of the largest sum of magnitudes, that an element of an inexact kernel's may be off
 # Of the result's norm, what all errors together may reach. TF32 keeps 11 bits of each factor, BF16 8 of everything.
 _ROUGH_NORM = {"float32": 1e-5, "float64": 1e-13, "tf32": 2e-3, "bfloat16": 2e-2}
-_ROUGH_EPS = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}
+EPS = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 class Mismatch(AssertionError):
@@ -67,7 +67,7 @@ def rough_difference(
     if got.shape == expected.shape:
         expected = np.where(np.isnan(got), np.array(np.nan, expected.dtype), expected)
     finite = np.isfinite(expected)
-    eps = _ROUGH_EPS[precision] if precision else np.finfo(got.dtype).eps
+    eps = EPS[precision] if precision else np.finfo(got.dtype).eps
     allowed = _ROUGH_UNITS * eps * magnitudes.max(initial=0)
     text = difference(name, got, expected, allowed)
     if text is None:

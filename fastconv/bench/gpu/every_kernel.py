@@ -14,7 +14,7 @@ from fastconv import kernels
 from fastconv.bench.gpu import stand_in
 from fastconv.kernels import Kernel
 from fastconv.testing.comparison import difference, rough_difference
-from fastconv.testing.kernel_cases import OPS, array_shape, float_case, magnitudes
+from fastconv.testing.kernel_cases import OPS, allowed, array_shape, float_case, magnitudes
 from fastconv.testing.shapes import find_shapes
 
 _DRY_SHAPES = 3  # of an op, in a dry run
@@ -64,7 +64,7 @@ def outcome(cupy: Any, kernel: Kernel, problem: Any) -> str | None:
     for name, expected in case.expected.items():
         got = cupy.asnumpy(outputs[name])
         if kernel.exact:
-            text = difference(name, got, expected, case.tolerance[name])
+            text = difference(name, got, expected, allowed(case, kernel, problem, name))
         else:
             text = rough_difference(name, got, expected, magnitudes(kernel.op, problem, case.inputs)[name])
         if text is not None:

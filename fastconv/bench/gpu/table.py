@@ -58,6 +58,7 @@ def op_lines(rows: list[dict[str, Any]]) -> list[str]:
     """A table of an op: a line a shape; milliseconds of every kernel, and of PyTorch by precision and layout.
 
     A second number behind a plus is what cuDNN's layout transposes took of the time before it, which is without them.
+    The best is that of the kernels in float32; others stand beside it by name.
     """
     timed = [row for row in rows if row["median_ms"] is not None]
     names = list(dict.fromkeys(row["contestant"] for row in rows if row["kind"] == "kernel"))
@@ -69,7 +70,8 @@ def op_lines(rows: list[dict[str, Any]]) -> list[str]:
         here = [row for row in timed if row["shape"] == shape]
         own = {row["contestant"]: row for row in here if row["kind"] == "kernel"}
         others = {(row["precision"], row["layout"]): row for row in here if row["kind"] == "peer"}
-        best = min(own.values(), key=lambda row: row["median_ms"], default=None)
+        alike = [row for row in own.values() if not row["precision"]]
+        best = min(alike, key=lambda row: row["median_ms"], default=None)
         cells = [number(own[name]["median_ms"]) if name in own else "" for name in names]
         if best is None:
             cells += ["", "", ""]

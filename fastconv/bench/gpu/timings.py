@@ -153,7 +153,7 @@ def line(rows: list[Row]) -> str:
     """What came of one shape, in a line."""
     of_kernels = [row for row in rows if row.kind == "kernel"]
     timed = sorted((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0.0)
-    best = next((row for row in timed if row.kind == "kernel"), None)
+    best = next((row for row in timed if row.kind == "kernel" and not row.precision), None)
     peer = next((row for row in timed if row.kind == "peer" and not row.precision), None)
     text = f"{rows[0].op} {rows[0].shape}: "
     if best is None:

@@ -18,6 +18,7 @@ from fastconv.testing.simulator.errors import SimulationError
 from fastconv.testing.simulator.findings import DIVISION_BY_ZERO, OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
 from fastconv.testing.simulator.frame import Frame
 from fastconv.testing.simulator.functions import FUNCTIONS, Place
+from fastconv.testing.simulator.instructions import INSTRUCTIONS
 from fastconv.testing.simulator.masks import Mask
 from fastconv.testing.simulator.memory import Memory
 from fastconv.testing.simulator.ranges import make_range
@@ -266,6 +267,9 @@ class Expressions:
             known = None
         if known is not None:
             return self._intrinsic(known, Place(mask, site, self), args, keywords)
+        kind = getattr(function, "kind", None)  # of an instruction: see kernels.cuda.instruction
+        if kind in INSTRUCTIONS:
+            return self._intrinsic(INSTRUCTIONS[kind], Place(mask, site, self), [function, *args], keywords)
         if isinstance(model := getattr(function, "model", None), FunctionType):
             with self.memory.one_access():
                 return self.call(self.sources.model(model, site), args, keywords, mask, site)

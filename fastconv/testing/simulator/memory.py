@@ -11,6 +11,7 @@ import numpy as np
 from fastconv.testing.simulator import traffic, values
 from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch
+from fastconv.testing.simulator.copies import Copies
 from fastconv.testing.simulator.errors import SimulationError
 from fastconv.testing.simulator.fences import Fences
 from fastconv.testing.simulator.findings import MISALIGNED, OUT_OF_BOUNDS, UNINITIALISED, WRONG_INDEX, Findings
@@ -47,6 +48,7 @@ class Memory:
 
     def __init__(self, batch: Batch, findings: Findings, order: WarpOrder, fences: Fences, trace: Trace):
         self.batch, self.findings, self.order, self.fences, self.trace = batch, findings, order, fences, trace
+        self.copies = Copies(self)
         self.logs: list[IntervalLog] = []
         self.parts: list[Part] | None = None  # of the instruction that is being run, if one is
 
@@ -111,15 +113,21 @@ class Memory:
         spread[lanes] = got
         return spread
 
-    def store(self, array: Array, index: Any, value: Number, mask: Mask, site: Site) -> None:
-        """Where threads write to the same element the last of them wins, as one of them does on a GPU."""
+    def store(
+        self, array: Array, index: Any, value: Number, mask: Mask, site: Site
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where threads write to the same element the last of them wins, as one of them does on a GPU.
+
+        Returns:
+            Which elements of `array.data` the threads wrote, and which threads those are; None for nobody.
+        """
         if array.space == "constant":
             raise SimulationError("constant memory cannot be written.", site)
         if not values.is_number(value):
             raise SimulationError(f"{type(value).__name__} cannot be stored in {array.name}.", site)
         flat, lanes = self._locate(array, index, mask, site, WRITE)
         if lanes is None:
-            return
+            return None
         if not array.data.flags.writeable:
             raise SimulationError(f"{array.name} is read-only.", site)
         value = values.cast(value, array.dtype)
@@ -128,7 +136,16 @@ class Memory:
         self._count(array, WRITE, flat, lanes, mask, site, stored)
         array.data[flat] = stored
         if array.ready is not None:
+            self.copies.found(array, flat, lanes, site, WRITE)
             array.ready[flat] = True
+        return flat, lanes
+
+    def note(self, array: Array, what: str, flat: np.ndarray, lanes: np.ndarray, site: Site, stored: Any) -> None:
+        """Note an access for the search for races."""
+        if array.log is not None:
+            self.order.time += 1
+            elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
+            array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
 
     def update(self, array: Array, index: Any, operand: Number, operation: Update, mask: Mask, site: Site) -> Number:
         """An atomic operation: threads take turns in the order of their numbers. The values before it."""
@@ -157,6 +174,8 @@ class Memory:
 
     def _check_written(self, array: Array, flat: np.ndarray, lanes: np.ndarray, site: Site, what: str) -> None:
         if array.ready is None or (ready := array.ready[flat]).all():
+            return
+        if self.copies.found(array, flat, lanes, site, what):
             return
         bad, first = lanes[~ready], int(flat[~ready][0])
         name = array.element_name(array.offset + first * array.scale, int(bad[0]))
@@ -238,10 +257,7 @@ class Memory:
             self._measure(part)
         else:
             self.parts.append(part)
-        if array.log is not None:
-            self.order.time += 1
-            elements = np.broadcast_to(array.offset + flat * array.scale, lanes.shape)
-            array.log.note(Access(what, array, elements, lanes, site, stored, self.order.time, self.order.epochs))
+        self.note(array, what, flat, lanes, site, stored)
 
     def _measure(self, part: Part, width: int = 1) -> None:
         """Count and trace a request for `width` elements a thread, from that of `part` on."""

@@ -1,0 +1,191 @@
+"""conv2d on tensor cores, with the next slices on their way by asynchronous copies: a pipeline of three stages.
+
+Beside cuda_mma_tf32: numbers go from global to shared memory without passing through registers (`copy4_async`), so that
+two slices are under way while a third is multiplied, where it was one, with fewer registers. There is one barrier a
+slice as before: behind it all threads' copies of a slice have arrived, and the stage multiplied last is free for the
+next. Since nobody has the numbers in hand on their way, each warp rounds to TF32 what it reads, two warps the same.
+Pixels outside the image, and filters and elements beyond the last, are copies of nothing: zeros. Limited by the tensor
+cores where tiles are full.
+"""
+
+from __future__ import annotations
+
+from fastconv.kernels.conv2d.cuda_mma_tf32 import Plan, unsupported
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_async import commit_async, copy1_async, copy4_async, wait_async
+from fastconv.kernels.cuda_geometry import Conv2DGeometry
+from fastconv.kernels.cuda_mma import NEEDS, mma_tf32, tf32
+from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, store2
+from fastconv.kernels.registry import kernel
+
+PIXELS, FILTERS, DEPTH = 128, 64, 16  # of a block's tile, and of a slice
+STAGES = 3
+AHEAD = STAGES - 1  # slices that are under way, or have just arrived
+LATER = AHEAD - 1  # groups of copies that need not have arrived when a slice must
+THREADS = 128
+X_ROW, W_ROW = DEPTH + 4, FILTERS + 8
+X_SLICE, W_SLICE = PIXELS * X_ROW, DEPTH * W_ROW
+X_SLICES, W_SLICES = STAGES * X_SLICE, STAGES * W_SLICE
+
+
+@kernel(limited_by="tensor cores, where tiles are full", unsupported=unsupported, fuses=("relu",), precision="tf32")
+def cuda_multistage_tf32(problem, x, w, bias, y, workspace, relu=False):
+    g = Conv2DGeometry.of(problem)
+    plan = Plan(
+        groups=problem.groups,
+        filter_tiles=-(-g.group_K // FILTERS),
+        slices=-(-g.R * g.S * g.group_C // DEPTH),
+        wide_x=int(g.group_C % 4 == 0 and aligned(x)),
+        wide_w=int(g.group_K % 4 == 0 and aligned(w)),
+        wide_y=int(g.group_K % 2 == 0 and aligned(y)),
+        has_bias=int(bias is not None),
+        relu=int(relu),
+    )
+    blocks = -(-g.N * g.P * g.Q // PIXELS) * plan.groups * plan.filter_tiles
+    given = y if bias is None else bias  # without a bias the kernel reads nothing there
+    return [Launch(_conv2d, (blocks,), (THREADS,), (x, w, given, y, g, plan))]
+
+
+@device_function
+def _store(y, sums, i, at, filters, wide):
+    """Four pairs of sums, those from i on and 4 apart, to y[at], y[at + 8] and so on; `filters` are left there."""
+    for j in range(4):
+        first, second = sums[i + j * 4], sums[i + j * 4 + 1]
+        if wide:
+            if filters > j * 8:
+                store2(y, uint32(at + j * 8), first, second)
+        else:
+            if filters > j * 8:
+                y[uint32(at + j * 8)] = first
+            if filters > j * 8 + 1:
+                y[uint32(at + j * 8 + 1)] = second
+
+
+@cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, launch_bounds=(THREADS, 3), needs=NEEDS)
+def _conv2d(x, w, bias, y, g, plan):
+    xs = cuda.shared.array(X_SLICES, float32, ALIGNMENT)  # (STAGES, PIXELS, X_ROW)
+    ws = cuda.shared.array(W_SLICES, float32, ALIGNMENT)  # (STAGES, DEPTH, W_ROW)
+    sums = cuda.local.array(64, float32)  # 4 x 4 tiles of mma_tf32, 4 sums of each
+    a, b = cuda.local.array(16, float32), cuda.local.array(8, float32)
+    thread = uint32(cuda.threadIdx.x)
+    tile = uint32(cuda.blockIdx.x)  # neighbours have the same pixels
+    pixels = uint32(g.N * g.P * g.Q)
+    k0 = uint32(tile % uint32(plan.filter_tiles) * FILTERS)  # the tile's first filter, in its group
+    tile = tile // uint32(plan.filter_tiles)
+    group = uint32(tile % uint32(plan.groups))
+    pixel0 = uint32(tile // uint32(plan.groups) * PIXELS)
+    y0 = uint32(group * g.group_K + k0)  # the tile's first filter
+
+    # What the thread copies: 4 elements of the slice for 4 pixels, 32 apart, and 4 filters of two rows of w.
+    quad, column = uint32(thread % 4 * 4), uint32(thread // 4)
+    column = uint32(column % 2 * 4 + column // 2 % 4 + column // 8 * 8)
+    row, filters = uint32(thread // 16), uint32(thread % 16 * 4)
+    h0, j0, corner = cuda.local.array(4, int32), cuda.local.array(4, int32), cuda.local.array(4, int32)
+    for i in range(4):
+        pixel = uint32(pixel0 + column + i * 32)
+        n, pixel = int32(pixel // uint32(g.P * g.Q)), uint32(pixel % uint32(g.P * g.Q))
+        h0[i] = int32(int32(pixel // uint32(g.Q)) * g.stride_h - g.pad_top)
+        j0[i] = int32(int32(pixel % uint32(g.Q)) * g.stride_w - g.pad_left)
+        corner[i] = int32(((n * g.H + h0[i]) * g.W + j0[i]) * g.C + group * g.group_C)
+        if n >= g.N:
+            h0[i] = int32(-(1 << 30))  # above the image with every tap
+    # The tap and the channel of the quad's first element.
+    r, s, c = int32(0), int32(0), int32(quad)
+    while c >= g.group_C:
+        c = int32(c - g.group_C)
+        s = int32(s + 1)
+        if s == g.S:
+            r, s = int32(r + 1), int32(0)
+
+    # What the thread multiplies: its place in a fragment, and where its warp's part of the tile begins.
+    lane_row, lane_column = uint32(thread % 32 // 4), uint32(thread % 4)
+    down, across = uint32(thread // 32 % 2 * 64), uint32(thread // 64 * 32)
+    for j in range(4):
+        for e in range(2):
+            k = uint32(k0 + across + j * 8 + lane_column * 2 + e)
+            first = float32(0)
+            if plan.has_bias and k < uint32(g.group_K):
+                first = bias[uint32(group * g.group_K + k)]
+            for i in range(4):
+                sums[i * 16 + j * 4 + e] = first
+                sums[i * 16 + j * 4 + e + 2] = first
+
+    step, stage = uint32(0), uint32(0)  # the slice to copy, and its place
+    while step < uint32(plan.slices + AHEAD):
+        if step >= AHEAD:
+            wait_async(LATER)
+            cuda.syncthreads()
+        if step < uint32(plan.slices):
+            x_at = uint32(stage * X_SLICE + column * X_ROW + quad)
+            if plan.wide_x:
+                h, v = int32(r * g.dilation_h), int32(s * g.dilation_w)
+                offset = int32((h * g.W + v) * g.C + c)
+                for i in range(4):
+                    inside = r < g.R and uint32(h0[i] + h) < uint32(g.H) and uint32(j0[i] + v) < uint32(g.W)
+                    copy4_async(xs, x_at + i * 32 * X_ROW, x, uint32(corner[i] + offset if inside else 0), inside)
+                c = int32(c + DEPTH)
+            else:
+                for e in range(4):
+                    h, v = int32(r * g.dilation_h), int32(s * g.dilation_w)
+                    offset = int32((h * g.W + v) * g.C + c)
+                    for i in range(4):
+                        inside = r < g.R and uint32(h0[i] + h) < uint32(g.H) and uint32(j0[i] + v) < uint32(g.W)
+                        at = x_at + i * 32 * X_ROW + e
+                        copy1_async(xs, at, x, uint32(corner[i] + offset if inside else 0), inside)
+                    c = int32(c + 1)
+                    if c == g.group_C:
+                        c = int32(0)
+                        s = int32(s + 1)
+                        if s == g.S:
+                            r, s = int32(r + 1), int32(0)
+                c = int32(c + DEPTH - 4)
+            while c >= g.group_C:
+                c = int32(c - g.group_C)
+                s = int32(s + 1)
+                if s == g.S:
+                    r, s = int32(r + 1), int32(0)
+            w_at = uint32(stage * W_SLICE + row * W_ROW + filters)
+            for i in range(2):
+                element = uint32(step * DEPTH + row + i * 8)
+                there = element < uint32(g.R * g.S * g.group_C)
+                at = uint32(element * g.K + y0 + filters)
+                if plan.wide_w:
+                    inside = there and k0 + filters < uint32(g.group_K)
+                    copy4_async(ws, w_at + i * 8 * W_ROW, w, at if inside else uint32(0), inside)
+                else:
+                    for e in range(4):
+                        inside = there and uint32(k0 + filters + e) < uint32(g.group_K)
+                        copy1_async(ws, w_at + i * 8 * W_ROW + e, w, uint32(at + e) if inside else uint32(0), inside)
+        commit_async()  # a group a step, if an empty one: they are counted
+        stage = uint32(stage + 1) if stage < AHEAD else uint32(0)
+        if step >= AHEAD:
+            x_at = uint32(stage * X_SLICE + (down + lane_row) * X_ROW + lane_column)
+            w_at = uint32(stage * W_SLICE + lane_column * W_ROW + across + lane_row)
+            for _ in range(DEPTH // 8):
+                for i in range(4):
+                    at = x_at + i * 16 * X_ROW  # not cast: constants become a part of the instructions
+                    a[i * 4], a[i * 4 + 1] = tf32(xs[at]), tf32(xs[at + 8 * X_ROW])
+                    a[i * 4 + 2], a[i * 4 + 3] = tf32(xs[at + 4]), tf32(xs[at + 8 * X_ROW + 4])
+                for j in range(4):
+                    b[j * 2], b[j * 2 + 1] = tf32(ws[w_at + j * 8]), tf32(ws[w_at + j * 8 + 4 * W_ROW])
+                for i in range(4):
+                    a0, a1, a2, a3 = a[i * 4], a[i * 4 + 1], a[i * 4 + 2], a[i * 4 + 3]
+                    for j in range(4):
+                        n = i * 16 + j * 4
+                        sums[n], sums[n + 1], sums[n + 2], sums[n + 3] = mma_tf32(
+                            a0, a1, a2, a3, b[j * 2], b[j * 2 + 1], sums[n], sums[n + 1], sums[n + 2], sums[n + 3]
+                        )
+                x_at, w_at = uint32(x_at + 8), uint32(w_at + 8 * W_ROW)
+        step = uint32(step + 1)
+
+    # Short loops: the compiler must unroll them, or the sums would lie in memory.
+    if plan.relu:
+        for i in range(64):
+            if sums[i] < float32(0):
+                sums[i] = float32(0)
+    k = uint32(across + lane_column * 2)
+    for i in range(8):
+        pixel = uint32(pixel0 + down + lane_row + i * 8)
+        if pixel < pixels:
+            left = int32(g.group_K - int32(k0 + k))
+            _store(y, sums, i // 2 * 16 + i % 2 * 2, uint32(pixel * g.K + y0 + k), left, plan.wide_y)
