@@ -29,11 +29,9 @@ try:
 except ImportError:  # a Numba that has left numba.cuda to the package numba-cuda: kernels can be read and simulated
     cuda = None
 
-__all__ = ["FLOATS", "CudaKernel", "Launch", "cuda", "cuda_jit", "device_function", "flat", "float32", "import_cupy"]
-__all__ += ["instruction", "int32", "launched_by", "shared_line", "simulated", "stream_handle", "uint32", "unavailable"]
 __all__ = [
-    "FLOATS",
     "CudaKernel",
+    "FLOATS",
     "Launch",
     "TooOldError",
     "cuda",
@@ -42,12 +40,11 @@ __all__ = [
     "flat",
     "float32",
     "import_cupy",
-]
-__all__ += [
     "instruction",
     "int32",
     "lacks",
     "launched_by",
+    "shared_line",
     "simulated",
     "stream_handle",
     "too_old",

@@ -15,8 +15,7 @@ from fastconv.inspecting.architectures import Architecture
 from fastconv.inspecting.compile import Compiled, compile_kernel, source
 from fastconv.inspecting.occupancy import Occupancy, occupancy
 from fastconv.kernels import Kernel
-from fastconv.kernels.cuda import Launch, shared_line
-from fastconv.kernels.cuda import Launch, TooOldError, lacks
+from fastconv.kernels.cuda import Launch, TooOldError, lacks, shared_line
 from fastconv.testing.kernel_cases import empty_arrays
 
 
