@@ -1,4 +1,4 @@
-"""Many matrix products in one launch, of matrices that are whole tiles: out[e] = a[e] @ b[e] for each e, and each group.
+"""Many matrix products in one launch, of matrices that are whole tiles: out[e] = a[e] @ b[e] for each e and group.
 
 Whoever calls it lays its matrices out in a workspace of its own, so it can pad them, and the product knows no edges: a
 block of 128 threads computes ROWS x COLUMNS elements, a thread 8 x 8 of them in registers, slices of DEPTH at a time

@@ -1,6 +1,8 @@
 """What the CUDA kernels are checked on without a GPU: every kernel on every tiny shape, and kernels that are wrong."""
 
+import importlib
 import inspect
+import re
 import sys
 from dataclasses import dataclass
 
@@ -39,17 +41,31 @@ def cuda_kernels():
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: `old`, which a kernel's source holds once, becomes `new`; one of `checks` of check_kernel must fail."""
+    """A fault: `old`, which a kernel's source holds once, becomes `new`; one of `checks` of check_kernel must fail.
+
+    shared: modules beside the ops' folders that count as parts of the kernel's source, in the order of their imports.
+    """
 
     op: str
     kernel: str
     old: str
     new: str
     checks: tuple[str, ...] = ("integers",)
+    shared: tuple[str, ...] = ()
+
+    def source(self):
+        """The kernel's, with the shared modules' in place of the lines that import them."""
+        source = inspect.getsource(sys.modules[kernels.get(self.op, self.kernel).run.__module__])
+        for name in self.shared:
+            module = importlib.import_module(f"fastconv.kernels.{name}")
+            text = inspect.getsource(module).replace("from __future__ import annotations\n", "")
+            source, count = re.subn(f"^from fastconv.kernels.{name} import .*$", lambda _: text, source, flags=re.M)  # noqa: B023
+            assert count == 1, f"{self.op} {self.kernel} should import {name} in one line"
+        return source
 
     def write(self, folder, index):
         """A file with the faulty kernel, which `registry.load` reads."""
-        source = inspect.getsource(sys.modules[kernels.get(self.op, self.kernel).run.__module__])
+        source = self.source()
         assert source.count(self.old) == 1, f"{self.op} {self.kernel} should hold {self.old!r} once"
         path = folder / f"cuda_planted{index}.py"
         text = source.replace(self.old, self.new).replace("@kernel(", f'@kernel(op="{self.op}", ')
@@ -57,6 +73,8 @@ class Planted:
         return path
 
 
+WINOGRAD = ("cuda_winograd",)
+PRODUCT = ("cuda_winograd", "cuda_batched_gemm")
 PLANTED = [
     Planted("conv2d", "cuda_naive", "0 <= h < g.H", "0 <= h <= g.H"),
     Planted("conv2d", "cuda_naive", "thread % pixels, thread // pixels", "thread // pixels, thread % pixels"),
@@ -120,4 +138,27 @@ PLANTED = [
     Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
     Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
+    Planted("conv2d", "cuda_winograd", "bias, None, y", "None, None, y"),
+    Planted("conv2d", "cuda_winograd", "turned=False", "turned=True"),
+    Planted("conv2d", "cuda_winograd", "if prepared is None else []", "if prepared else []"),
+    Planted(
+        "conv2d", "cuda_winograd_2x2", "bias, y, workspace, relu, prepared)\n", "bias, y, workspace, True, prepared)\n"
+    ),
+    Planted("conv2d", "cuda_winograd_2x2", "        cuda.syncthreads()  # the", "        # the", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd_2x2", "y // 4 * 64", "y // 4 * 4", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd_2x2", "c < t.channels", "True", shared=WINOGRAD),
+    Planted("conv2d", "cuda_winograd_2x2", "h < t.H and w < t.W:", "h < t.H:", ("integers", "bounds"), WINOGRAD),
+    Planted("conv2d", "cuda_winograd_2x2", "row * step * uint32(t.dilation_h)", "row * step", shared=WINOGRAD),
+    Planted("conv2d_backward_data", "cuda_winograd", "turned=True", "turned=False"),
+    Planted("conv2d_backward_data", "cuda_winograd", "filters, None, relu", "filters, None, None", ("relu",)),
+    Planted("conv2d_backward_data", "cuda_winograd", "2 * p.dilation_h - p", "2 * p.dilation_w - p", shared=WINOGRAD),
+    Planted("conv2d_backward_data", "cuda_winograd_2x2", "(8 - tap) * WARP", "tap * WARP", shared=WINOGRAD),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_winograd_2x2",
+        "mask[at] <= float32(0)",
+        "mask[at] < float32(0)",
+        ("relu",),
+        WINOGRAD,
+    ),
 ]
