@@ -1,24 +1,27 @@
-"""How Winograd's tiles lie in images and in the workspace, as numbers that the kernels of cuda_winograd.py take.
+"""Tiles of images for Winograd's algorithm on a GPU: where they lie, and how a thread reads one and writes one.
 
-The matrices in the workspace are padded to whole tiles of the product's: their rows, one for each tile of pixels, to
-128, the channels that are summed to 8 and those that are made to 64.
+A tile of step x step pixels of the output needs a patch of (step + 2) x (step + 2) pixels of the input. With a dilation
+d the pixels that are equal modulo d are an image of their own, a phase, for which the filter is a dense one; tiles are
+numbered phase by phase.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastconv.kernels import cuda_geometry
-from fastconv.kernels.cuda_batched_gemm import COLUMNS, DEPTH, ROWS, Product
+import numpy as np
 
-PART_BYTES = 1 << 25  # of the matrices of points and of products that are in memory at a time
+from fastconv.kernels import cuda_geometry
+from fastconv.kernels.cuda import device_function, float32, int32, uint32
+
+LOWEST = np.float32(-np.inf)
 
 
 class Tiles(NamedTuple):
-    """Where the tiles' patches lie in an image (N, H, W, groups * channels), and their points in the workspace.
+    """Where the tiles lie in an image (N, H, W, groups * channels), and their channels in the rows of a matrix.
 
-    down, across: tiles below and beside each other in a phase. top, left: the first patch begins at (-top, -left).
-    padded: elements that a group's channels take in a row of the points' matrix.
+    down, across: tiles below and beside each other in a phase. top, left: the first one begins at (-top, -left).
+    padded: elements that a group's channels take in a row, zeros behind them.
     """
 
     N: int
@@ -34,81 +37,107 @@ class Tiles(NamedTuple):
     left: int
     padded: int
 
+    @property
+    def number(self):
+        """Tiles in all."""
+        return self.N * self.dilation_h * self.dilation_w * self.down * self.across
 
-class Convolution(NamedTuple):
-    """A convolution's forward pass, or that of its gradient: where the tiles are read, where they are written.
+    @property
+    def pitch(self):
+        """Elements of a row."""
+        return self.groups * self.padded
 
-    step: pixels of a tile in each direction, 2 or 4. points: (step + 2)^2. tiles: in all. rows: that are in memory at a
-    time.
+
+class Finish(NamedTuple):
+    """What becomes of an output before it is stored."""
+
+    has_bias: int
+    relu: int
+    has_mask: int
+
+
+def tiles_of_conv2d(problem, step, sum_of, multiple_of):
+    """The tiles that conv2d reads of x and those that it writes of y.
+
+    sum_of, multiple_of: the channels of each are padded to a multiple of that.
     """
-
-    step: int
-    points: int
-    tiles: int
-    rows: int
-    source: Tiles
-    target: Tiles
-
-    @property
-    def product(self):
-        """The products of a part."""
-        return Product(self.points, self.rows, self.source.groups, self.target.padded, self.source.padded)
-
-    @property
-    def filter_bytes(self):
-        """Of the transformed filters (points, depth, groups * columns)."""
-        return 4 * self.points * self.source.padded * self.target.groups * self.target.padded
-
-    @property
-    def part_bytes(self):
-        """Of the points and products of a part."""
-        return self.rows * _row_bytes(self.points, self.source, self.target)
-
-    @property
-    def workspace_bytes(self):
-        return self.filter_bytes + self.part_bytes
-
-    @classmethod
-    def forward(cls, step, p):
-        """conv2d of a problem, with tiles of step x step."""
-        return cls._of(step, p, (p.H, p.W, p.C), (p.P, p.Q, p.K), p.pad_top, p.pad_left)
-
-    @classmethod
-    def backward_data(cls, step, p):
-        """conv2d_backward_data: a convolution of gy with the filter turned round."""
-        top, left = 2 * p.dilation_h - p.pad_top, 2 * p.dilation_w - p.pad_left
-        return cls._of(step, p, (p.P, p.Q, p.K), (p.H, p.W, p.C), top, left)
-
-    @classmethod
-    def _of(cls, step, p, source, target, top, left):
-        down, across = -(-target[0] // (step * p.dilation_h)), -(-target[1] // (step * p.dilation_w))
-
-        def tiles(image, top, left, whole):
-            height, width, channels = image
-            of_group = channels // p.groups
-            padded = -(-of_group // whole) * whole
-            phases = p.dilation_h, p.dilation_w
-            return Tiles(p.N, height, width, p.groups, of_group, down, across, *phases, top, left, padded)
-
-        source, target = tiles(source, top, left, DEPTH), tiles(target, 0, 0, COLUMNS)
-        points, number = (step + 2) ** 2, p.N * p.dilation_h * p.dilation_w * down * across
-        fitting = PART_BYTES // _row_bytes(points, source, target) // ROWS * ROWS
-        return cls(step, points, number, min(-(-number // ROWS) * ROWS, max(fitting, ROWS)), source, target)
+    p = problem
+    return _tiles(p, step, (p.H, p.W, p.C), (p.P, p.Q, p.K), p.pad_top, p.pad_left, sum_of, multiple_of)
 
 
-def _row_bytes(points, source, target):
-    """Of a tile's points and products."""
-    return 4 * points * source.groups * (source.padded + target.padded)
+def tiles_of_backward_data(problem, step, sum_of, multiple_of):
+    """The tiles that conv2d_backward_data reads of gy and those that it writes of gx: it is the convolution of gy with
+    the filter turned round, and padding that makes up for the forward's."""
+    p = problem
+    top, left = 2 * p.dilation_h - p.pad_top, 2 * p.dilation_w - p.pad_left
+    return _tiles(p, step, (p.P, p.Q, p.K), (p.H, p.W, p.C), top, left, sum_of, multiple_of)
+
+
+def _tiles(p, step, source, target, top, left, sum_of, multiple_of):
+    down, across = -(-target[0] // (step * p.dilation_h)), -(-target[1] // (step * p.dilation_w))
+
+    def tiles(image, top, left, whole):
+        height, width, channels = image[0], image[1], image[2] // p.groups
+        padded = -(-channels // whole) * whole
+        return Tiles(
+            p.N, height, width, p.groups, channels, down, across, p.dilation_h, p.dilation_w, top, left, padded
+        )
+
+    return tiles(source, top, left, sum_of), tiles(target, 0, 0, multiple_of)
 
 
 def unsupported(problem):
-    """Why a problem has no Winograd form here, or None."""
-    p = problem
-    if (p.R, p.S) != (3, 3):
-        return f"the filter is {p.R}x{p.S}, not 3x3"
-    if (p.stride_h, p.stride_w) != (1, 1):
+    """Why a problem has no Winograd form, or None."""
+    if (problem.R, problem.S) != (3, 3):
+        return f"the filter is {problem.R}x{problem.S}, not 3x3"
+    if (problem.stride_h, problem.stride_w) != (1, 1):
         return "strides must be 1"
-    for c in (Convolution.forward(4, p), Convolution.backward_data(4, p)):
-        if max(c.filter_bytes, c.part_bytes) >= 1 << 33:
-            return "the transformed filters, or the points of 128 tiles, are more than 32-bit indices reach"
     return cuda_geometry.unsupported(problem)
+
+
+@device_function
+def corner(tile, t, step):
+    """(image, row, column) where a tile begins; tiles beyond the last lie in images beyond the last."""
+    column, tile = uint32(tile % uint32(t.across)), uint32(tile // uint32(t.across))
+    row, tile = uint32(tile % uint32(t.down)), uint32(tile // uint32(t.down))
+    phase_w, tile = uint32(tile % uint32(t.dilation_w)), uint32(tile // uint32(t.dilation_w))
+    phase_h, n = uint32(tile % uint32(t.dilation_h)), int32(tile // uint32(t.dilation_h))
+    h = int32(int32(phase_h + row * step * uint32(t.dilation_h)) - t.top)
+    w = int32(int32(phase_w + column * step * uint32(t.dilation_w)) - t.left)
+    return n, h, w
+
+
+@device_function
+def read_patch(image, patch, size, t, n, h0, w0, group, c):
+    """One channel of the size x size pixels from (h0, w0) on; zeros beside the image and the group's channels."""
+    inside = n < t.N and c < t.channels
+    for i in range(size):
+        h = int32(h0 + i * t.dilation_h)
+        for j in range(size):
+            w = int32(w0 + j * t.dilation_w)
+            value = float32(0)
+            if inside and 0 <= h < t.H and 0 <= w < t.W:
+                value = image[uint32((((n * t.H + h) * t.W + w) * t.groups + group) * t.channels + c)]
+            patch[i * size + j] = value
+
+
+@device_function
+def write_tile(image, patch, pitch, step, t, n, h0, w0, c, bias, mask, finish):
+    """One channel of a tile, as far as it lies in the image, from the rows of a patch, `pitch` apart."""
+    start, lowest = float32(0), LOWEST
+    if finish.has_bias:
+        start = bias[uint32(c)]
+    if finish.relu:
+        lowest = float32(0)
+    for i in range(step):
+        h = int32(h0 + i * t.dilation_h)
+        for j in range(step):
+            w = int32(w0 + j * t.dilation_w)
+            if h < t.H and w < t.W:
+                at = uint32(((n * t.H + h) * t.W + w) * (t.groups * t.channels) + c)
+                value = patch[i * pitch + j] + start
+                if value < lowest:
+                    value = lowest
+                if finish.has_mask and mask[at] <= float32(0):
+                    value = float32(0)
+                image[at] = value
