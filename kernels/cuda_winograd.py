@@ -10,12 +10,12 @@ outputs in place of 144. The gradient of x is the same with the filter turned ro
 
 Four launches with matrices in the workspace between them: `transform_filters` (G w G^T), `_collect` (B^T x B),
 `multiply` of cuda_batched_gemm.py and `_spread` (A^T m A, bias, ReLU). One launch, as in cuda_winograd_fused.py, would
-save the bytes between, but a block would need the sums of all 36 points at once: with 64 in each of 128 threads they
-are tiles of 16 x 14, where a matrix product alone has 128 x 64 and reads its operands a fourth as often. To keep the
-bytes down, tiles go through in parts that a level-2 cache can hold.
+save the bytes between. But a block would need the sums of all 36 points at once: 128 threads with 64 sums each hold
+tiles of 16 x 14, whose operands are read six times as often as those of a matrix product alone, 128 x 64. To keep the
+bytes near, tiles go through in parts of 32 MiB, which a level-2 cache can hold.
 
-In `_collect` and `_spread` a thread has one channel of one tile, all 36 points in registers, and its neighbours have the
-next channels: what a warp loads or stores are full sectors.
+In `_collect` and `_spread` a thread has one channel of one tile, all 36 points in registers, and its neighbours have
+the next channels: what a warp loads and stores are full sectors, where the channels are multiples of 8.
 """
 
 from __future__ import annotations
@@ -26,8 +26,15 @@ from fastconv.kernels import cuda_winograd_tiles
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_batched_gemm import COLUMNS, DEPTH, ROWS, Product, multiply
 from fastconv.kernels.cuda_winograd_filters import filter_bytes, transform_filters
-from fastconv.kernels.cuda_winograd_tiles import Finish, Tiles, corner, read_patch, write_tile
-from fastconv.kernels.cuda_winograd_tiles import tiles_of_backward_data, tiles_of_conv2d
+from fastconv.kernels.cuda_winograd_tiles import (
+    Finish,
+    Tiles,
+    corner,
+    read_patch,
+    tiles_of_backward_data,
+    tiles_of_conv2d,
+    write_tile,
+)
 from fastconv.kernels.cuda_winograd_transforms import INPUT, OUTPUT, both_sides
 
 STEP = 4

@@ -1,15 +1,15 @@
 """Winograd's F(2x2, 3x3) on a GPU in one launch: what lies between the transforms stays in shared memory.
 
 Beside cuda_winograd.py: a tile of 2x2 pixels has 16 points, so few that a block holds the sums of all of them, for 32
-tiles and 32 of the channels that are made. Neither points nor products are ever in global memory, only the
-filters', transformed before. 36 multiplications become 16, where F(4x4, 3x3) has 9; but all factors of the transforms
-are 1 and 1/2, so that the rounding error is smaller than that of the sums themselves.
+tiles and 32 of the channels that are made. Neither points nor products are ever in global memory, only the transformed
+filters. 36 multiplications become 16, where F(4x4, 3x3) has 9; but all factors of the transforms are 1 and 1/2, so the
+rounding error stays below that of a direct convolution, whose sums are longer.
 
-A block has 256 threads. For 8 channels at a time each thread reads a patch of 4x4 pixels of one channel of one tile,
-transforms it and writes the 16 points to shared memory; then 16 threads take each point's product, 8 x 8 sums a
-thread, as in cuda_batched_gemm.py. The next patches are on their way meanwhile. At the end the sums go through shared
-memory, half of the tiles at a time, to threads that have all 16 of a tile and channel. Lines are 4 floats longer than 32,
-so that what a warp writes along tiles or channels lies in different banks.
+A block has 256 threads. For 8 channels at a time each of them reads a patch of 4x4 pixels, one channel of one tile,
+transforms it and writes the 16 points to shared memory; then 16 threads make each point's product, 8 x 8 sums a thread,
+while the next patches are on their way to registers. At the end the sums go through shared memory, half of the tiles at
+a time, to threads that have all 16 points of a tile and channel. Lines there are 4 floats longer than 32, so that what
+a warp writes lies in different banks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from __future__ import annotations
 from fastconv.kernels import cuda_winograd_tiles
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_vectors import ALIGNMENT, load4, store4
-from fastconv.kernels.cuda_winograd_filters import filter_bytes, transform_filters
-from fastconv.kernels.cuda_winograd_tiles import Finish, Tiles, corner, write_tile
-from fastconv.kernels.cuda_winograd_tiles import tiles_of_backward_data, tiles_of_conv2d
+from fastconv.kernels.cuda_winograd_filters import filter_bytes
+from fastconv.kernels.cuda_winograd_tiles import (
+    Finish,
+    Tiles,
+    corner,
+    tiles_of_backward_data,
+    tiles_of_conv2d,
+    write_tile,
+)
 from fastconv.kernels.cuda_winograd_transforms import INPUT, OUTPUT, both_sides
 
 STEP = 2
@@ -77,14 +83,14 @@ def _inside(t, n, h0, w0):
 
 @device_function
 def _read(image, at, below, beside, bits, patch):
-    """A patch whose rows lie `below` apart and whose pixels lie `beside`, from image[at] on; zeros without their bit."""
+    """A patch from image[at] on, its rows `below` apart and its pixels `beside`; zeros where their bits are 0."""
     for i in range(SIZE):
-        place = uint32(at + i * below)
+        place = int32(at + i * below)
         for j in range(SIZE):
             patch[i * SIZE + j] = float32(0)
             if bits >> (i * SIZE + j) & 1:
-                patch[i * SIZE + j] = image[place]
-            place = uint32(place + beside)
+                patch[i * SIZE + j] = image[uint32(place)]
+            place = int32(place + beside)
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, Tiles, Tiles, Finish, launch_bounds=(THREADS, 2))
@@ -95,18 +101,16 @@ def _convolve(image, filters, bias, mask, out, source, target, finish):
     a, b = cuda.local.array(8, float32), cuda.local.array(8, float32)
     thread, block = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x)
     across = uint32(target.groups * target.padded)  # neighbours have the same tiles
-    column0, tile0 = (
-        uint32(block % uint32(across // COLUMNS) * COLUMNS),
-        uint32(block // uint32(across // COLUMNS) * TILES),
-    )
+    column0 = uint32(block % uint32(across // COLUMNS) * COLUMNS)
+    tile0 = uint32(block // uint32(across // COLUMNS) * TILES)
     group = int32(column0 // uint32(target.padded))
 
     # What the thread copies: a channel of a patch, and four filters of a row, of every fourth point.
     c, tile = int32(thread % DEPTH), uint32(thread // DEPTH)
     n, h, w = corner(uint32(tile0 + tile), source, STEP)
     bits, channels = _inside(source, n, h, w), int32(source.groups * source.channels)
-    pixel = uint32(((n * source.H + h) * source.W + w) * channels + group * source.channels + c)
-    below, beside = uint32(source.dilation_h * source.W * channels), uint32(source.dilation_w * channels)
+    pixel = int32(((n * source.H + h) * source.W + w) * channels + group * source.channels + c)
+    below, beside = int32(source.dilation_h * source.W * channels), int32(source.dilation_w * channels)
     if c >= source.channels:
         bits = uint32(0)
     row, column = uint32(thread // 8), uint32(thread % 8 * 4)  # of 4 points x DEPTH rows
@@ -131,22 +135,20 @@ def _convolve(image, filters, bias, mask, out, source, target, finish):
             store4(memory, place, part[i], part[i + 1], part[i + 2], part[i + 3])
         cuda.syncthreads()
         depth, c = int32(depth + DEPTH), int32(c + DEPTH)
-        pixel, at = uint32(pixel + DEPTH), uint32(at + DEPTH * across)
+        pixel, at = int32(pixel + DEPTH), uint32(at + DEPTH * across)
         if c >= source.channels:
             bits = uint32(0)
         _read(image, pixel, below, beside, bits, patch)
         i, j = uint32(e * DEPTH * LINE + down), uint32(FILTERS_AT + e * DEPTH * COLUMNS + right)
-        end = uint32(i + DEPTH * LINE)
-        while i < end:
-            for d in range(2):  # of constant length: unrolled
-                a[0], a[1], a[2], a[3] = load4(memory, i + d * LINE)
-                a[4], a[5], a[6], a[7] = load4(memory, i + d * LINE + 16)
-                b[0], b[1], b[2], b[3] = load4(memory, j + d * COLUMNS)
-                b[4], b[5], b[6], b[7] = load4(memory, j + d * COLUMNS + 16)
-                for y in range(8):
-                    for x in range(8):
-                        sums[y * 8 + x] += a[y] * b[x]
-            i, j = uint32(i + 2 * LINE), uint32(j + 2 * COLUMNS)
+        for _ in range(DEPTH):
+            a[0], a[1], a[2], a[3] = load4(memory, i)
+            a[4], a[5], a[6], a[7] = load4(memory, i + 16)
+            b[0], b[1], b[2], b[3] = load4(memory, j)
+            b[4], b[5], b[6], b[7] = load4(memory, j + 16)
+            for y in range(8):
+                for x in range(8):
+                    sums[y * 8 + x] += a[y] * b[x]
+            i, j = uint32(i + LINE), uint32(j + COLUMNS)
 
     for half in range(2):
         cuda.syncthreads()

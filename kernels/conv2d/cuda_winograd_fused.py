@@ -1,13 +1,14 @@
-"""Winograd's minimal filtering, F(2x2, 3x3), in one launch: 16 multiplications in place of 36, and no other bytes.
+"""Winograd's minimal filtering, F(2x2, 3x3), in one launch: 16 multiplications in place of 36, and no bytes between.
 
-Beside cuda_winograd: smaller tiles, of which a block keeps all points and sums to itself; see ../cuda_winograd_fused.py.
-The workspace holds the transformed filters alone. Limited by FLOPs, and by loads from shared memory and transforms,
-which take turns with them.
+Beside cuda_winograd: smaller tiles, of which a block keeps all points and sums to itself; see
+../cuda_winograd_fused.py. The workspace holds the transformed filters alone. Limited by FLOPs, of which those of the
+transforms and the loads from shared memory take turns with the products'.
 """
 
 from __future__ import annotations
 
-from fastconv.kernels.cuda_winograd_fused import STEP, convolve, filter_bytes, tiles_of, transform_filters, unsupported
+from fastconv.kernels.cuda_winograd_filters import filter_bytes, transform_filters
+from fastconv.kernels.cuda_winograd_fused import STEP, convolve, tiles_of, unsupported
 from fastconv.kernels.registry import kernel
 
 

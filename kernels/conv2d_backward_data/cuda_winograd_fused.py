@@ -1,19 +1,13 @@
 """Winograd's F(2x2, 3x3) for the input's gradient in one launch: a convolution of gy with the filter turned round.
 
-Beside cuda_winograd: smaller tiles, of which a block keeps all points and sums to itself; see ../cuda_winograd_fused.py.
-Limited by FLOPs, loads from shared memory and transforms, as conv2d's.
+Beside cuda_winograd: smaller tiles, of which a block keeps all points and sums to itself; see
+../cuda_winograd_fused.py. Limited by FLOPs, as conv2d's.
 """
 
 from __future__ import annotations
 
-from fastconv.kernels.cuda_winograd_fused import (
-    STEP,
-    convolve,
-    filter_bytes,
-    gradient_tiles_of,
-    transform_filters,
-    unsupported,
-)
+from fastconv.kernels.cuda_winograd_filters import filter_bytes, transform_filters
+from fastconv.kernels.cuda_winograd_fused import STEP, convolve, gradient_tiles_of, unsupported
 from fastconv.kernels.registry import kernel
 
 
