@@ -59,8 +59,9 @@ class Planted:
         for name in self.shared:
             module = importlib.import_module(f"fastconv.kernels.{name}")
             text = inspect.getsource(module).replace("from __future__ import annotations\n", "")
-            source, count = re.subn(f"^from fastconv.kernels.{name} import .*$", lambda _: text, source, flags=re.M)  # noqa: B023
-            assert count == 1, f"{self.op} {self.kernel} should import {name} in one line"
+            imports = re.compile(rf"^from fastconv.kernels.{name} import (\([^)]*\)|.*)$", re.M)
+            source, count = imports.subn(lambda _, text=text: text, source)
+            assert count == 1, f"{self.op} {self.kernel} should import {name} in one place"
         return source
 
     def write(self, folder, index):
@@ -73,8 +74,9 @@ class Planted:
         return path
 
 
-WINOGRAD = ("cuda_winograd",)
-PRODUCT = ("cuda_winograd", "cuda_batched_gemm")
+RELU = ("integers", "relu")
+UNFUSED, FUSED = ("cuda_winograd",), ("cuda_winograd_fused",)  # shared modules
+PRODUCT, TILES = (*UNFUSED, "cuda_batched_gemm"), (*FUSED, "cuda_winograd_tiles")
 PLANTED = [
     Planted("conv2d", "cuda_naive", "0 <= h < g.H", "0 <= h <= g.H"),
     Planted("conv2d", "cuda_naive", "thread % pixels, thread // pixels", "thread // pixels, thread % pixels"),
@@ -138,27 +140,35 @@ PLANTED = [
     Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
     Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
-    Planted("conv2d", "cuda_winograd", "bias, None, y", "None, None, y"),
-    Planted("conv2d", "cuda_winograd", "turned=False", "turned=True"),
-    Planted("conv2d", "cuda_winograd", "if prepared is None else []", "if prepared else []"),
+    Planted("conv2d", "cuda_winograd", "prepared)\n", "workspace)\n"),
+    Planted("conv2d", "cuda_winograd", "bias, y, workspace, relu, prepared", "None, y, workspace, relu, prepared"),
+    Planted("conv2d", "cuda_winograd", "cuda.syncthreads()  #", "#", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd", "y % 4 + y // 4 * 64", "y", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd_fused", "turned=False", "turned=True"),
+    Planted("conv2d", "cuda_winograd_fused", "filters, bias", "filters, None"),
+    Planted("conv2d", "cuda_winograd_fused", "cuda.syncthreads()  #", "#", shared=FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "n < t.N and 0 <= h", "0 <= h", ("integers", "bounds"), FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "tile0 + half * HALF + tile", "tile0 + tile", shared=FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "h < t.H and w < t.W:", "h < t.H:", ("integers", "bounds"), TILES),
     Planted(
-        "conv2d", "cuda_winograd_2x2", "bias, y, workspace, relu, prepared)\n", "bias, y, workspace, True, prepared)\n"
+        "conv2d", "cuda_winograd_fused", "tile % uint32(t.dilation_h)", "tile % uint32(t.dilation_w)", shared=TILES
     ),
-    Planted("conv2d", "cuda_winograd_2x2", "        cuda.syncthreads()  # the", "        # the", shared=PRODUCT),
-    Planted("conv2d", "cuda_winograd_2x2", "y // 4 * 64", "y // 4 * 4", shared=PRODUCT),
-    Planted("conv2d", "cuda_winograd_2x2", "c < t.channels", "True", shared=WINOGRAD),
-    Planted("conv2d", "cuda_winograd_2x2", "h < t.H and w < t.W:", "h < t.H:", ("integers", "bounds"), WINOGRAD),
-    Planted("conv2d", "cuda_winograd_2x2", "row * step * uint32(t.dilation_h)", "row * step", shared=WINOGRAD),
-    Planted("conv2d_backward_data", "cuda_winograd", "turned=True", "turned=False"),
-    Planted("conv2d_backward_data", "cuda_winograd", "filters, None, relu", "filters, None, None", ("relu",)),
-    Planted("conv2d_backward_data", "cuda_winograd", "2 * p.dilation_h - p", "2 * p.dilation_w - p", shared=WINOGRAD),
-    Planted("conv2d_backward_data", "cuda_winograd_2x2", "(8 - tap) * WARP", "tap * WARP", shared=WINOGRAD),
+    Planted("conv2d_backward_data", "cuda_winograd", "gx, workspace, relu)\n", "gx, workspace, None)\n", RELU),
+    Planted(
+        "conv2d_backward_data", "cuda_winograd", "workspace, turned=True", "workspace, turned=False", shared=UNFUSED
+    ),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "turned=True", "turned=False"),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "None, relu, gx", "None, None, gx", RELU),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "2 * p.dilation_h", "2 * p.dilation_w", shared=TILES),
+    Planted(
+        "conv2d_backward_data", "cuda_winograd_fused", "mask[at] <= float32(0)", "mask[at] < float32(0)", RELU, TILES
+    ),
     Planted(
         "conv2d_backward_data",
-        "cuda_winograd_2x2",
-        "mask[at] <= float32(0)",
-        "mask[at] < float32(0)",
-        ("relu",),
-        WINOGRAD,
+        "cuda_winograd_fused",
+        "(8 - tap) * WARP",
+        "tap * WARP",
+        shared=("cuda_winograd_filters",),
     ),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "k0 + lane < K", "True", shared=("cuda_winograd_filters",)),
 ]

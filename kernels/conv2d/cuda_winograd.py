@@ -16,7 +16,7 @@ def workspace_bytes(problem):
     return Plan.conv2d(problem).workspace_bytes
 
 
-def filter_bytes(problem):
+def prepared_bytes(problem):
     return Plan.conv2d(problem).filter_bytes
 
 
@@ -26,7 +26,7 @@ def filter_bytes(problem):
     exact=False,
     workspace_bytes=workspace_bytes,
     fuses=("relu",),
-    prepare=(filter_bytes, transform),
+    prepare=(prepared_bytes, transform),
 )
 def cuda_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
     return conv2d(problem, x, w, bias, y, workspace, relu, prepared)
