@@ -94,14 +94,14 @@ def unsupported(problem):
 def conv2d(problem, x, w, bias, y, workspace, relu, prepared):
     """The launches of conv2d. prepared: transformed filters, or None."""
     plan = Plan.conv2d(problem)
-    launches = [transform(problem, w, workspace)] if prepared is None else []
+    launches = transform(problem, w, workspace) if prepared is None else []
     filters = workspace if prepared is None else prepared
     return launches + _convolve(plan, x, filters, bias, None, y, workspace[plan.filter_bytes :], relu)
 
 
 def transform(problem, w, memory):
     """The launch that transforms the filters of conv2d."""
-    return transform_filters(STEP, *Plan.conv2d(problem)[:2], w, memory, turned=False)
+    return [transform_filters(STEP, *Plan.conv2d(problem)[:2], w, memory, turned=False)]
 
 
 def backward_data(problem, gy, w, gx, workspace, relu):

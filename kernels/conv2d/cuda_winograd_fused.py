@@ -18,7 +18,7 @@ def workspace_bytes(problem):
 
 def transform(problem, w, memory):
     """The launch that transforms the filters."""
-    return transform_filters(STEP, *tiles_of(problem), w, memory, turned=False)
+    return [transform_filters(STEP, *tiles_of(problem), w, memory, turned=False)]
 
 
 @kernel(
@@ -30,6 +30,6 @@ def transform(problem, w, memory):
     prepare=(workspace_bytes, transform),
 )
 def cuda_winograd_fused(problem, x, w, bias, y, workspace, relu=False, prepared=None):
-    launches = [transform(problem, w, workspace)] if prepared is None else []
+    launches = transform(problem, w, workspace) if prepared is None else []
     filters = workspace if prepared is None else prepared
     return [*launches, convolve(*tiles_of(problem), x, filters, bias, None, y, relu)]
