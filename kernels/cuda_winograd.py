@@ -10,9 +10,9 @@ outputs in place of 144. The gradient of x is the same with the filter turned ro
 
 Four launches with matrices in the workspace between them: `transform_filters` (G w G^T), `_collect` (B^T x B),
 `multiply` of cuda_batched_gemm.py and `_spread` (A^T m A, bias, ReLU). One launch, as in cuda_winograd_fused.py, would
-save the bytes between. But a block would need the sums of all 36 points at once: 128 threads with 64 sums each hold
-tiles of 16 x 14, whose operands are read six times as often as those of a matrix product alone, 128 x 64. To keep the
-bytes near, tiles go through in parts of 32 MiB, which a level-2 cache can hold.
+save the bytes between. But a block would need the sums of all 36 points at once: 256 threads with 64 sums each hold
+tiles of 21 x 21, whose operands are loaded four times as often as those of a matrix product alone, 128 x 64. To keep
+the bytes near, tiles go through in parts of 32 MiB, which a level-2 cache can hold.
 
 In `_collect` and `_spread` a thread has one channel of one tile, all 36 points in registers, and its neighbours have
 the next channels: what a warp loads and stores are full sectors, where the channels are multiples of 8.
