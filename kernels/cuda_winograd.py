@@ -20,6 +20,7 @@ the next channels: what a warp loads and stores are full sectors, where the chan
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from fastconv.kernels import cuda_winograd_tiles
@@ -35,14 +36,14 @@ from fastconv.kernels.cuda_winograd_tiles import (
     tiles_of_conv2d,
     write_tile,
 )
-from fastconv.kernels.cuda_winograd_transforms import INPUT, OUTPUT, both_sides
+from fastconv.kernels.cuda_winograd_transforms import INPUT, OUTPUT, OUTPUT_GRADIENT, both_sides
 
 STEP = 4
 SIZE = STEP + 2
 POINTS = SIZE * SIZE
 THREADS = 128
 PART_BYTES = 1 << 25  # of the matrices of points and of products that are in memory at a time
-_INPUT, _OUTPUT = INPUT[STEP], OUTPUT[STEP]
+_OUTPUT = OUTPUT[STEP]
 
 
 class Plan(NamedTuple):
@@ -123,9 +124,9 @@ def _convolve(plan, image, filters, bias, mask, out, memory, relu):
     launches = []
     for first in range(0, source.number, rows or 1):
         count = min(rows, source.number - first)
-        collected, spread = rows * source.pitch, count * target.groups * target.channels
+        spread = count * target.groups * target.channels
         launches += [
-            Launch(_collect, (-(-collected // THREADS),), (THREADS,), (image, points, source, first, rows)),
+            collect(image, points, source, first, rows),
             multiply(points, filters, products, shapes),
             Launch(
                 _spread,
@@ -137,19 +138,36 @@ def _convolve(plan, image, filters, bias, mask, out, memory, relu):
     return launches
 
 
-@cuda_jit(FLOATS, FLOATS, Tiles, int32, int32, launch_bounds=THREADS)
-def _collect(image, points, t, first, rows):
-    patch = cuda.local.array(POINTS, float32)
-    thread, pitch = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x), uint32(t.groups * t.padded)
-    row, column = uint32(thread // pitch), uint32(thread % pitch)
-    if row >= uint32(rows):
-        return
-    n, h, w = corner(uint32(first + row), t, STEP)
-    group, c = int32(column // uint32(t.padded)), int32(column % uint32(t.padded))
-    read_patch(image, patch, SIZE, t, n, h, w, group, c)
-    both_sides(_INPUT, patch, SIZE, SIZE, SIZE)
-    for e in range(POINTS):
-        points[uint32((e * rows + row) * pitch + column)] = patch[e]
+def collect(image, points, tiles, first, rows, gradient=False):
+    """The launch that makes patches of an image into points: those of tiles `first` to `first` + rows.
+
+    gradient: of gy, whose tiles themselves are transformed, for the filter's gradient.
+    """
+    return Launch(
+        collect_by(gradient), (-(-rows * tiles.pitch // THREADS),), (THREADS,), (image, points, tiles, first, rows)
+    )
+
+
+@functools.cache
+def collect_by(gradient):
+    """The kernel for that."""
+    size, transform_of = (STEP, OUTPUT_GRADIENT[STEP]) if gradient else (SIZE, INPUT[STEP])
+
+    @cuda_jit(FLOATS, FLOATS, Tiles, int32, int32, launch_bounds=THREADS)
+    def _collect(image, points, t, first, rows):
+        patch = cuda.local.array(POINTS, float32)
+        thread, pitch = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x), uint32(t.groups * t.padded)
+        row, column = uint32(thread // pitch), uint32(thread % pitch)
+        if row >= uint32(rows):
+            return
+        n, h, w = corner(uint32(first + row), t, STEP)
+        group, c = int32(column // uint32(t.padded)), int32(column % uint32(t.padded))
+        read_patch(image, patch, SIZE, size, t, n, h, w, group, c)
+        both_sides(transform_of, patch, SIZE, size, SIZE)
+        for e in range(POINTS):
+            points[uint32((e * rows + row) * pitch + column)] = patch[e]
+
+    return _collect
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Tiles, int32, int32, int32, Finish, launch_bounds=THREADS)

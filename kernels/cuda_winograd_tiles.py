@@ -108,7 +108,7 @@ def corner(tile, t, step):
 
 
 @device_function
-def read_patch(image, patch, size, t, n, h0, w0, group, c):
+def read_patch(image, patch, pitch, size, t, n, h0, w0, group, c):
     """One channel of the size x size pixels from (h0, w0) on; zeros beside the image and the group's channels."""
     inside = n < t.N and c < t.channels
     for i in range(size):
@@ -118,7 +118,7 @@ def read_patch(image, patch, size, t, n, h0, w0, group, c):
             value = float32(0)
             if inside and 0 <= h < t.H and 0 <= w < t.W:
                 value = image[uint32((((n * t.H + h) * t.W + w) * t.groups + group) * t.channels + c)]
-            patch[i * size + j] = value
+            patch[i * pitch + j] = value
 
 
 @device_function

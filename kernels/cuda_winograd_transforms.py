@@ -101,6 +101,31 @@ def output_4(v, at, step):
     v[at + 3 * step] = odd + float32(8) * odd2 + f
 
 
+@device_function
+def output_gradient_4(v, at, step):
+    """A, 4 to 6."""
+    a, b, c, d = v[at], v[at + step], v[at + 2 * step], v[at + 3 * step]
+    even, odd = a + c, b + d
+    v[at + step] = even + odd
+    v[at + 2 * step] = even - odd
+    even, odd = a + float32(4) * c, float32(2) * b + float32(8) * d
+    v[at + 3 * step] = even + odd
+    v[at + 4 * step] = even - odd
+    v[at + 5 * step] = d
+
+
+@device_function
+def filter_gradient_4(v, at, step):
+    """G^T, 6 to 3."""
+    a, b, c = v[at], v[at + step], v[at + 2 * step]
+    d, e, f = v[at + 3 * step], v[at + 4 * step], v[at + 5 * step]
+    even, even2 = SIXTH * (b + c), SIXTH * (d + e)
+    v[at] = float32(0.25) * (a + even2) - even
+    v[at + step] = SIXTH * (c - b) + TWELFTH * (d - e)
+    v[at + 2 * step] = even2 - even + f
+
+
 INPUT = {2: input_2, 4: input_4}  # by the pixels of a tile in each direction
 FILTER = {2: filter_2, 4: filter_4}
 OUTPUT = {2: output_2, 4: output_4}
+OUTPUT_GRADIENT, FILTER_GRADIENT = {4: output_gradient_4}, {4: filter_gradient_4}
