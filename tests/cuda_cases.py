@@ -74,7 +74,7 @@ class Planted:
         return path
 
 
-RELU = ("integers", "relu")
+RELU, BOUNDS = ("integers", "relu"), ("integers", "bounds")
 UNFUSED, FUSED = ("cuda_winograd",), ("cuda_winograd_fused",)  # shared modules
 PRODUCT, TILES = (*UNFUSED, "cuda_batched_gemm"), (*FUSED, "cuda_winograd_tiles")
 PLANTED = [
@@ -171,4 +171,7 @@ PLANTED = [
         shared=("cuda_winograd_filters",),
     ),
     Planted("conv2d_backward_data", "cuda_winograd_fused", "k0 + lane < K", "True", shared=("cuda_winograd_filters",)),
+    Planted("conv2d_backward_filter", "cuda_winograd", "gradient=True", "gradient=False"),
+    Planted("conv2d_backward_filter", "cuda_winograd", "tap // 3 * SIZE + tap % 3]", "tap % 3 * SIZE + tap // 3]"),
+    Planted("conv2d_backward_filter", "cuda_winograd", "c >= uint32(x.channels)", "False", BOUNDS),
 ]

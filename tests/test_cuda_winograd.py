@@ -9,6 +9,7 @@ from fastconv.inspecting.architectures import find
 from fastconv.inspecting.report import inspect_kernel
 from fastconv.kernels import cpu_winograd_transforms as cpu
 from fastconv.kernels import cuda, cuda_winograd, cuda_winograd_transforms
+from fastconv.kernels.conv2d_backward_filter import cuda_winograd as cuda_filter_gradient
 from fastconv.testing import check_kernel, simulate
 from fastconv.testing.kernel_cases import empty_arrays, float_case
 
@@ -49,6 +50,9 @@ def test_the_transforms_make_a_convolution(step):
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3))
     np.testing.assert_allclose(y, (windows * w).sum(axis=(2, 3)), atol=1e-6)
     if step == 4:
+        A_T, G_T = matrix(t.OUTPUT_GRADIENT[4], 4), matrix(t.FILTER_GRADIENT[4], 6)[:3]
+        np.testing.assert_allclose(A_T, A.T, rtol=1e-7)
+        np.testing.assert_allclose(G_T, G.T, rtol=1e-7)
         for mine, other in ((B, cpu.INPUT), (G, cpu.FILTER), (A, cpu.OUTPUT)):
             np.testing.assert_allclose(mine, other, rtol=1e-7)
 
@@ -72,6 +76,29 @@ def test_more_tiles_and_channels_than_a_block_has(op):
     problem = kernels.Conv2DProblem.parse("N=2 H=11 W=10 C=35 K=42 R=3 S=3 padding=2,1,0,1")
     with cuda.launched_by(lambda launch: simulated(launch).raise_if_wrong()):
         check_kernel(kernels.get(op, "cuda_winograd_fused"), problem, only=("integers", "relu"))
+
+
+def test_the_filters_gradient_is_summed_in_parts_and_chunks(monkeypatch):
+    kernel = kernels.get("conv2d_backward_filter", "cuda_winograd")
+    plan = cuda_filter_gradient.Plan.of(MANY)
+    assert (plan.chunks, plan.depth) == (5, 32) and MANY.N * 9 * 8 == 144
+    with cuda.launched_by(lambda launch: simulated(launch).raise_if_wrong()):
+        check_kernel(kernel, MANY, only=("floats",))
+        monkeypatch.setattr(cuda_filter_gradient, "PART_BYTES", 2 * 32 * 4 * 36 * (128 + 64))
+        assert cuda_filter_gradient.Plan.of(MANY).chunks == 2
+        check_kernel(kernel, MANY, only=("floats",))
+
+
+def test_the_filters_gradient_moves_full_sectors_without_conflicts():
+    kernel = kernels.get("conv2d_backward_filter", "cuda_winograd")
+    arrays = [np.ones_like(array) for array in empty_arrays("conv2d_backward_filter", ROUND)]
+    reports = run(kernel, ROUND, arrays)[:4]
+    assert [report.kernel for report in reports] == ["_collect", "_collect", "_multiply", "_gather"]
+    for report in reports:
+        report.raise_if_wrong()
+        totals = report.totals
+        assert totals.bank_conflicts == 0
+        assert (totals.loads.moved, totals.stores.moved) == (totals.loads.ideal, totals.stores.ideal)
 
 
 @pytest.mark.parametrize("op, name", KERNELS)
