@@ -43,7 +43,8 @@ class Kernel:
         pays: problem -> whether it is worth taking where it is the default, as measured.
         in_place: problem -> whether its last output may be its first input, which it overwrites.
         prepare: None, or (bytes, write): problem -> the size of what it makes of its filters before anything else, and
-            write(problem, w, memory). `run` takes that memory as `prepared`, where the filters are used again.
+            write(problem, w, memory). `run` takes that memory as `prepared`, where the filters are used again. One for
+            a GPU returns the launches that write it.
         exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
             are rounded and a NaN may reach outputs beside those of the formula.
         precision: "tf32" where the factors of float32 are rounded to that before they are multiplied, else "". Such a

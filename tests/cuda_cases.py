@@ -1,6 +1,8 @@
 """What the CUDA kernels are checked on without a GPU: every kernel on every tiny shape, and kernels that are wrong."""
 
+import importlib
 import inspect
+import re
 import sys
 from dataclasses import dataclass
 
@@ -75,17 +77,32 @@ def check_vectors(kernel):
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: `old`, which a kernel's source holds once, becomes `new`; one of `checks` of check_kernel must fail."""
+    """A fault: `old`, which a kernel's source holds once, becomes `new`; one of `checks` of check_kernel must fail.
+
+    shared: modules beside the ops' folders that count as parts of the kernel's source, in the order of their imports.
+    """
 
     op: str
     kernel: str
     old: str
     new: str
     checks: tuple[str, ...] = ("integers",)
+    shared: tuple[str, ...] = ()
+
+    def source(self):
+        """The kernel's, with the shared modules' in place of the lines that import them."""
+        source = inspect.getsource(sys.modules[kernels.get(self.op, self.kernel).run.__module__])
+        for name in self.shared:
+            module = importlib.import_module(f"fastconv.kernels.{name}")
+            text = inspect.getsource(module).replace("from __future__ import annotations\n", "")
+            imports = re.compile(rf"^from fastconv.kernels.{name} import (\([^)]*\)|.*)$", re.M)
+            source, count = imports.subn(lambda _, text=text: text, source)
+            assert count == 1, f"{self.op} {self.kernel} should import {name} in one place"
+        return source
 
     def write(self, folder, index):
         """A file with the faulty kernel, which `registry.load` reads."""
-        source = inspect.getsource(sys.modules[kernels.get(self.op, self.kernel).run.__module__])
+        source = self.source()
         assert source.count(self.old) == 1, f"{self.op} {self.kernel} should hold {self.old!r} once"
         path = folder / f"cuda_planted{index}.py"
         text = source.replace(self.old, self.new).replace("@kernel(", f'@kernel(op="{self.op}", ')
@@ -93,6 +110,9 @@ class Planted:
         return path
 
 
+RELU, BOUNDS = ("integers", "relu"), ("integers", "bounds")
+UNFUSED, FUSED = ("cuda_winograd",), ("cuda_winograd_fused",)  # shared modules
+PRODUCT, TILES = (*UNFUSED, "cuda_batched_gemm"), (*FUSED, "cuda_winograd_tiles")
 PLANTED = [
     Planted("conv2d", "cuda_naive", "0 <= h < g.H", "0 <= h <= g.H"),
     Planted("conv2d", "cuda_naive", "thread % pixels, thread // pixels", "thread // pixels, thread % pixels"),
@@ -311,4 +331,39 @@ PLANTED = [
     ),
     Planted("conv2d_backward_filter", "cuda_depthwise", "q * g.stride_w", "q * g.stride_h"),
     Planted("conv2d_backward_filter", "cuda_depthwise", "pixel + lines.number", "pixel + lines.across"),
+    Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
+    Planted("conv2d", "cuda_winograd", "prepared)\n", "workspace)\n"),
+    Planted("conv2d", "cuda_winograd", "bias, y, workspace, relu, prepared", "None, y, workspace, relu, prepared"),
+    Planted("conv2d", "cuda_winograd", "cuda.syncthreads()  #", "#", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd", "y % 4 + y // 4 * 64", "y", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd_fused", "turned=False", "turned=True"),
+    Planted("conv2d", "cuda_winograd_fused", "filters, bias", "filters, None"),
+    Planted("conv2d", "cuda_winograd_fused", "cuda.syncthreads()  #", "#", shared=FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "n < t.N and 0 <= h", "0 <= h", ("integers", "bounds"), FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "tile0 + half * HALF + tile", "tile0 + tile", shared=FUSED),
+    Planted("conv2d", "cuda_winograd_fused", "h < t.H and w < t.W:", "h < t.H:", ("integers", "bounds"), TILES),
+    Planted(
+        "conv2d", "cuda_winograd_fused", "tile % uint32(t.dilation_h)", "tile % uint32(t.dilation_w)", shared=TILES
+    ),
+    Planted("conv2d_backward_data", "cuda_winograd", "gx, workspace, relu)\n", "gx, workspace, None)\n", RELU),
+    Planted(
+        "conv2d_backward_data", "cuda_winograd", "workspace, turned=True", "workspace, turned=False", shared=UNFUSED
+    ),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "turned=True", "turned=False"),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "None, relu, gx", "None, None, gx", RELU),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "2 * p.dilation_h", "2 * p.dilation_w", shared=TILES),
+    Planted(
+        "conv2d_backward_data", "cuda_winograd_fused", "mask[at] <= float32(0)", "mask[at] < float32(0)", RELU, TILES
+    ),
+    Planted(
+        "conv2d_backward_data",
+        "cuda_winograd_fused",
+        "(8 - tap) * WARP",
+        "tap * WARP",
+        shared=("cuda_winograd_filters",),
+    ),
+    Planted("conv2d_backward_data", "cuda_winograd_fused", "k0 + lane < K", "True", shared=("cuda_winograd_filters",)),
+    Planted("conv2d_backward_filter", "cuda_winograd", "gradient=True", "gradient=False"),
+    Planted("conv2d_backward_filter", "cuda_winograd", "tap // 3 * SIZE + tap % 3]", "tap % 3 * SIZE + tap // 3]"),
+    Planted("conv2d_backward_filter", "cuda_winograd", "c >= uint32(x.channels)", "False", BOUNDS),
 ]

@@ -54,6 +54,11 @@ def flips_the_filter(problem, x, w, bias, y, workspace, relu=False):
     right("conv2d", problem, x, w[::-1, ::-1], bias, y, relu=relu)
 
 
+@fault("conv2d", "integers", exact=False)
+def writes_nothing_and_is_not_exact(problem, x, w, bias, y, workspace, relu=False):
+    pass
+
+
 def with_other_steps(problem, x, w, bias, y, relu, **steps):
     """conv2d with other strides or dilations but as many windows: the image goes on in zeros as far as they need."""
     more = replace(problem, pad_bottom=problem.pad_bottom + 60, pad_right=problem.pad_right + 60, **steps)

@@ -57,14 +57,15 @@ def wrong_elements(got: np.ndarray, expected: np.ndarray, tolerance: Any = 0.0) 
 
 
 def rough_difference(
-    name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray, precision: str = ""
+    name: str, got: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray, precision: str = "", spreads: bool = False
 ) -> str | None:
-    """As `difference`, for a kernel that takes another sum than the formula's: more NaN is allowed, and an error that
-    depends on the `magnitudes` of the terms around an element, not only on its own.
+    """As `difference`, for a kernel that takes another sum than the formula's: an error is allowed that depends on the
+    `magnitudes` of the terms around an element, not only on its own.
 
     precision: "tf32" or "bfloat16" where that is what was computed in; by default that of the dtype.
+    spreads: whether there may be more NaN, because inputs hold some, which reach elements beside the formula's.
     """
-    if got.shape == expected.shape:
+    if spreads and got.shape == expected.shape:
         expected = np.where(np.isnan(got), np.array(np.nan, expected.dtype), expected)
     finite = np.isfinite(expected)
     eps = EPS[precision] if precision else np.finfo(got.dtype).eps

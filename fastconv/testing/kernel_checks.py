@@ -34,7 +34,7 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0, only: Collection[s
             those of the other checks begin one element after it.
         in place: so does one whose output is its input, where the kernel allows that.
 
-    A kernel that is not `exact` need not be so on integers, and may have more NaN than the reference; but in all its
+    A kernel that is not `exact` need not be so on integers, and of special values it may make more NaN; but in all its
     results together the error must be below 1e-5 (float32) of their Frobenius norm, and each element's below 64 units
     of the largest sum of magnitudes.
 
@@ -126,9 +126,8 @@ class _Run:
             if self.kernel.exact:
                 text = difference(name, got, expected, allowed(case, self.kernel, self.problem, name))
             else:
-                text = rough_difference(
-                    name, got, expected, magnitudes(self.kernel.op, self.problem, case.inputs)[name]
-                )
+                sizes = magnitudes(self.kernel.op, self.problem, case.inputs)[name]
+                text = rough_difference(name, got, expected, sizes, spreads=case.check == "special values")
             if text is not None:
                 self.fail(check, text)
 
