@@ -36,6 +36,7 @@ def simulate(
     shared_bytes: int = 0,
     arch: str = "sm_90",
     trace_block: Iterable[int] | None = (0, 0, 0),
+    trace_steps: int = 3000,
     max_steps: int = 500_000,
     max_findings: int = 200,
 ) -> Report:
@@ -52,6 +53,7 @@ def simulate(
         shared_bytes: of dynamic shared memory.
         arch: whose limits hold, "sm_75" to "sm_120".
         trace_block: the block whose accesses `Report.html` steps through, or None.
+        trace_steps: of that block to keep; fewer where it has more than 128 threads.
         max_steps: statements that a batch of blocks may execute before the kernel counts as endless.
         max_findings: different findings to keep.
 
@@ -75,7 +77,7 @@ def simulate(
     for message in limits.launch(grid_dim, block_dim, shared_bytes):
         findings.add(LAUNCH_LIMIT, function.tree.site, message)  # type: ignore[attr-defined]
 
-    trace = Trace(None if trace_block is None else _dim("trace_block", trace_block, least=0))
+    trace = Trace(None if trace_block is None else _dim("trace_block", trace_block, least=0), trace_steps)
     fences = Fences()
     memories = _memories(
         function, arguments, lambda size: BlockLog(size, grid_dim, block_dim, sources.sites, findings, fences)
