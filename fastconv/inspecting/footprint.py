@@ -194,8 +194,9 @@ def _of_launch(launch: Launch, arrays: dict[str, np.ndarray | None]) -> Footprin
     shared = np.array([trace.arrays[name]["space"] == "shared" for name in names], bool)
     used, held = _uses(events, shared)
 
-    first_load = np.unique(np.stack([used.thread, used.array, used.element]), axis=1)
-    thread = int(np.bincount(first_load[0], minlength=threads).argmax()) if first_load.size else 0
+    size = int(used.element.max(initial=0)) + 1
+    different = np.unique((used.thread * len(names) + used.array) * size + used.element)
+    thread = int(np.bincount(different // (size * max(len(names), 1)), minlength=threads).argmax())
     warp = thread // WARP
     places = _parameters(launch, arrays)
     named = {name: places.get(name, _Place(name, trace.arrays[name]["shape"], 0)) for name in names}

@@ -6,7 +6,7 @@ Everything in the picture comes from `footprint`: nothing is drawn for a kernel 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -16,14 +16,14 @@ import numpy as np
 from fastconv.inspecting.footprint import (
     BLOCK_LEVEL,
     THREAD_LEVEL,
-    WARP,
     WARP_LEVEL,
     Footprint,
     Request,
     Touched,
     footprints,
 )
-from fastconv.kernels import Kernel
+from fastconv.kernels import Conv2DProblem, Kernel, Pool2DProblem
+from fastconv.testing.shapes import find_shapes
 from fastconv.testing.simulator.counts import SECTOR_BYTES
 
 WIDTH, MARGIN, GAP = 880, 24, 26
@@ -77,6 +77,22 @@ class _Grid:
         return (self.rows + self.ring[0] + self.ring[1]) * self.cell[1]
 
 
+def small_problem(kernel: Kernel) -> Any:
+    """What a kernel is drawn for: the first of bench/shapes/*_tiles.txt that it supports.
+
+    Raises:
+        ValueError: there is none.
+    """
+    pooling = "pool2d" in kernel.op
+    problems: Iterable[Any] = (
+        find_shapes("pool2d_tiles", Pool2DProblem) if pooling else find_shapes("conv2d_tiles", Conv2DProblem)
+    ).values()
+    for problem in problems:
+        if kernel.unsupported(problem) is None:
+            return problem
+    raise ValueError(f"{kernel.op} {kernel.name} supports no shape of {'pool2d' if pooling else 'conv2d'}_tiles.txt.")
+
+
 def draw(kernel: Kernel, problem: Any) -> str:
     """The picture of a kernel's tiles for a problem small enough to be simulated.
 
@@ -121,7 +137,7 @@ def _launch(footprint: Footprint, which: str, problem: Any, y: float) -> tuple[l
     """One launch from y on, and where it ends."""
     if footprint.launch is None:
         return [_text(MARGIN, y + 20, f"{which}{footprint.name}, which a library does", "name")], y + 34
-    grid, block = (" x ".join(map(str, size)) for size in (footprint.launch.grid, footprint.launch.block))
+    grid, block = (" × ".join(map(str, size)) for size in (footprint.launch.grid, footprint.launch.block))
     shared = f", {footprint.launch.shared_bytes} bytes of dynamic shared memory" if footprint.launch.shared_bytes else ""
     words = f"{grid} blocks of {block} threads{shared}; shown are warp {footprint.warp} and thread {footprint.thread}"
     drawn = [
@@ -176,7 +192,7 @@ class _Panel:
             elements = int(np.count_nonzero(counts))
             if elements:
                 each = int(counts.sum()) / elements
-                facts.append(f"{elements} {done}" + (f", {each:.3g} x each" if each > 1 else ""))
+                facts.append(f"{elements} {done}" + (f", {each:.3g} × each" if each > 1 else ""))
         facts.append(f"{int(np.count_nonzero(self.touched.levels == THREAD_LEVEL))} by the thread")
         if self.touched.held:
             facts.append("holds " + ", ".join(self.touched.held))
@@ -235,15 +251,15 @@ def _grid(touched: Touched, problem: Any) -> _Grid:
         return _image(touched.shape, 256)
     if touched.name in ("w", "gw"):
         r, s, c, k = touched.shape
-        return _matrix(r * s * c, k, c, f"{r} x {s} taps of {c} x {k}")
+        return _matrix(r * s * c, k, c, f"{r} × {s} taps of {c} × {k}")
     if touched.name == "col":
         columns = math.prod(touched.shape[3:]) if len(touched.shape) == 6 else touched.shape[-1]
         if len(touched.shape) > 1:
             rows = math.prod(touched.shape) // columns
-            return _matrix(rows, columns, 0, f"{rows} pixels x {columns}")
+            return _matrix(rows, columns, 0, f"{rows} pixels × {columns}")
     if len(touched.shape) > 1:
         rows = math.prod(touched.shape[:-1])
-        return _matrix(rows, touched.shape[-1], touched.shape[-2], " x ".join(map(str, touched.shape)))
+        return _matrix(rows, touched.shape[-1], touched.shape[-2], " × ".join(map(str, touched.shape)))
     return _rows_of(touched.shape, 64, 2.0, f"{touched.shape[0]}, 64 a row", 240)
 
 
@@ -260,7 +276,7 @@ def _image(shape: tuple[int, ...], most: float, ring: tuple[int, int, int, int] 
         row=line * below + c // beside,
         cell=(pixel / beside, pixel / below),
         cuts=(beside, below),
-        words=f"{'' if n == 1 else f'{n} x '}{height} x {width} pixels of {channels}",
+        words=f"{'' if n == 1 else f'{n} × '}{height} × {width} pixels of {channels}",
         ring=(ring[0] * below, ring[1] * below, ring[2] * beside, ring[3] * beside),
     )
 
@@ -305,7 +321,7 @@ def _request(request: Request, y: float) -> list[str]:
     shared = request.space == "shared"
     drawn = [
         _text(MARGIN, y + 9, f"{request.what} {request.array}, line {request.line}"),
-        _text(MARGIN + 172, y + 9, f"{request.count} x", "faint", "end"),
+        _text(MARGIN + 172, y + 9, f"{request.count} ×", "faint", "end"),
     ]
     x, width = MARGIN + 184.0, 15.0
     boxes = _banks(request) if shared else _sectors(request)
