@@ -1,9 +1,9 @@
 """Writes what is known of the CUDA kernels without a GPU into the ops' READMEs: python bench/ladders.py.
 
 A marker `<!-- counts: OP SHAPE -->` begins a table of all the op's CUDA kernels that support the shape: what the
-compiler makes of them for sm_90, and what the simulator counts. `<!-- tiles: OP -->` begins the pictures of their tiles,
-which lie in docs/tiles. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The kernels are those of the
-registry, in the order in which the README names them first.
+compiler makes of them for sm_90, and what the simulator counts. `<!-- tiles: OP -->` begins the pictures of their
+tiles, which lie in docs/tiles. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The kernels are those of
+the registry, in the order in which the README names them first.
 
 `--check` changes nothing and exits with 1 where a picture is not that of the kernel, or a README lacks a kernel or has
 one too many. The numbers of a table may be another toolkit's: they are not compared.
@@ -52,6 +52,7 @@ def every_kernel() -> list[Kernel]:
 
 def in_order(op: str, text: str) -> list[Kernel]:
     """The CUDA kernels of an op in the order in which a README names them first; those it does not name come last."""
+    text = TILES.sub("", COUNTS.sub("", text))
 
     def place(kernel: Kernel) -> int:
         found = re.search(rf"`{kernel.name}`", text)
@@ -68,7 +69,8 @@ def picture(kernel: Kernel) -> Path:
 def tiles(op: str, text: str) -> str:
     """The lines of a README that show an op's pictures."""
     return "".join(
-        f"![{op} {kernel.name}: its tiles](../../docs/tiles/{picture(kernel).name})\n\n" for kernel in in_order(op, text)
+        f"![{op} {kernel.name}: its tiles](../../docs/tiles/{picture(kernel).name})\n\n"
+        for kernel in in_order(op, text)
     )
 
 
@@ -83,7 +85,9 @@ def counts(op: str, shape: str, text: str) -> str:
     lines = [f"| {' | '.join(cells[column] for column in kept)} |" for cells in (heads, *rows)]
     lines.insert(1, f"| --- |{' ---: |' * (len(kept) - 1)}")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numba-cuda", "numba", "numpy"))
-    made = f"{shape} on {ARCHITECTURE.name}; {versions}, ptxas {toolkit_version()}. Made with `python bench/ladders.py`."
+    made = (
+        f"{shape} on {ARCHITECTURE.name}; {versions}, ptxas {toolkit_version()}. Made with `python bench/ladders.py`."
+    )
     return "\n".join([*lines, "", made]) + "\n"
 
 
@@ -156,11 +160,10 @@ def names(table: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) | set(re.findall(r"\w+-(\w+)\.svg\)", table))
 
 
-def problems_of(readmes: list[Path]) -> Iterator[str]:
-    """What a README has too much or too little of, in words."""
+def wrong_in(readmes: dict[str, str]) -> Iterator[str]:
+    """What READMEs, texts by name, have too much or too little of, in words."""
     counted, shown = set(), set()
-    for readme in readmes:
-        text, where = readme.read_text(encoding="utf-8"), readme.relative_to(ROOT)
+    for where, text in readmes.items():
         for _, op, shape, table, _ in COUNTS.findall(text):
             problem = problem_type(op).parse(shape)
             there = {kernel.name for kernel in kernels.variants(op, "gpu") if kernel.unsupported(problem) is None}
@@ -184,13 +187,19 @@ def superfluous_pictures() -> list[Path]:
 
 def check() -> list[str]:
     """All that is wrong, in words."""
-    wrong = list(problems_of(READMES))
+    wrong = list(wrong_in({str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in READMES}))
     wrong += [f"{file.relative_to(ROOT)} is of no kernel" for file in superfluous_pictures()]
     for kernel in every_kernel():
         file = picture(kernel)
         if not file.is_file() or file.read_text(encoding="utf-8") != drawing(kernel):
             wrong.append(f"{file.relative_to(ROOT)} is missing or not up to date")
     return wrong
+
+
+def filled(text: str) -> str:
+    """A README with every table and every list of pictures made anew."""
+    counted = COUNTS.sub(lambda found: found[1] + counts(found[2], found[3], text) + found[5], text)
+    return TILES.sub(lambda found: found[1] + tiles(found[2], text) + found[4], counted)
 
 
 def write() -> None:
@@ -201,10 +210,7 @@ def write() -> None:
     for kernel in every_kernel():
         picture(kernel).write_text(drawing(kernel), encoding="utf-8")
     for readme in READMES:
-        text = readme.read_text(encoding="utf-8")
-        text = COUNTS.sub(lambda found: found[1] + counts(found[2], found[3], text) + found[5], text)
-        text = TILES.sub(lambda found: found[1] + tiles(found[2], text) + found[4], text)
-        readme.write_text(text, encoding="utf-8")
+        readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:

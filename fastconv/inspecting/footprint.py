@@ -88,7 +88,7 @@ class Footprint:
         name: of the function that is launched, or of the step.
         launch: or None.
         warp, thread: numbers in the block; the thread is the first of those that use most.
-        arrays: in the order in which the block comes to them, outputs last.
+        arrays: those of the op in its order, then the kernel's own.
         requests: of the warp.
     """
 
@@ -208,13 +208,13 @@ def _of_launch(launch: Launch, arrays: dict[str, np.ndarray | None]) -> Footprin
         this = touched[place.name]
         this.add(here, uses, place.start, warp, thread)
         this.held = tuple(("results", "zeros")[i] if i < 0 else named[names[i]].name for i in held.get(number, ()))
-    requests = _requests(steps, trace.arrays, warp)
+    requests, order = _requests(steps, trace.arrays, warp), {name: place for place, name in enumerate(arrays)}
     return Footprint(
         launch.kernel.name,
         launch,
         warp,
         thread,
-        tuple(sorted(touched.values(), key=lambda this: this.space == "global" and not this.loads.any())),
+        tuple(sorted(touched.values(), key=lambda this: order.get(this.name, len(order)))),
         tuple(replace(request, array=named[request.array].name) for request in requests),
     )
 
@@ -259,12 +259,16 @@ def _uses(events: _Events, shared: np.ndarray) -> tuple[_Events, dict[int, tuple
 
     loads = events[events.is_load & in_shared]
     size = int(events.element.max(initial=0)) + 1
-    stored_by = _latest((copies.array * size + copies.element, copies.time), (loads.array * size + loads.element, loads.time))
+    stored_by = _latest(
+        (copies.array * size + copies.element, copies.time), (loads.array * size + loads.element, loads.time)
+    )
     through = np.where(stored_by >= 0, of_copy[stored_by] if len(of_copy) else -1, -1)
     loads_of_copies, of = loads[through >= 0], sources[through[through >= 0]]
     used = [sources[~is_copied], loads, events[~events.is_load & ~in_shared]]
     used.append(_Events(loads_of_copies.time, loads_of_copies.thread, of.array, of.element, of.value, of.is_load))
-    return _Events(*(np.concatenate([getattr(part, name) for part in used]) for name in used[0].__dataclass_fields__)), held
+    return _Events(
+        *(np.concatenate([getattr(part, name) for part in used]) for name in used[0].__dataclass_fields__)
+    ), held
 
 
 def _latest(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

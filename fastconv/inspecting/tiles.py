@@ -138,8 +138,11 @@ def _launch(footprint: Footprint, which: str, problem: Any, y: float) -> tuple[l
     if footprint.launch is None:
         return [_text(MARGIN, y + 20, f"{which}{footprint.name}, which a library does", "name")], y + 34
     grid, block = (" × ".join(map(str, size)) for size in (footprint.launch.grid, footprint.launch.block))
-    shared = f", {footprint.launch.shared_bytes} bytes of dynamic shared memory" if footprint.launch.shared_bytes else ""
-    words = f"{grid} blocks of {block} threads{shared}; shown are warp {footprint.warp} and thread {footprint.thread}"
+    shared = (
+        f", {footprint.launch.shared_bytes} bytes of dynamic shared memory" if footprint.launch.shared_bytes else ""
+    )
+    blocks = "block" if math.prod(footprint.launch.grid) == 1 else "blocks"
+    words = f"{grid} {blocks} of {block} threads{shared}; shown are warp {footprint.warp} and thread {footprint.thread}"
     drawn = [
         f'<path class="edge" d="M{MARGIN} {_n(y)}H{WIDTH - MARGIN}"/>',
         f'<text x="{MARGIN}" y="{_n(y + 22)}"><tspan class="name">{which}{escape(footprint.name)}</tspan> '
@@ -157,7 +160,9 @@ def _launch(footprint: Footprint, which: str, problem: Any, y: float) -> tuple[l
         bottom = max(bottom, below)
     y = bottom + 6
     if footprint.requests:
-        drawn.append(_text(MARGIN, y, "What the warp asks for at once, in boxes of 32 bytes or in the 32 banks", "name"))
+        drawn.append(
+            _text(MARGIN, y, "What the warp asks for at once, in boxes of 32 bytes or in the 32 banks", "name")
+        )
         for request in footprint.requests:
             drawn += _request(request, y + 8)
             y += 17
@@ -284,7 +289,9 @@ def _image(shape: tuple[int, ...], most: float, ring: tuple[int, int, int, int] 
 def _matrix(rows: int, columns: int, cut: int, words: str) -> _Grid:
     index = np.arange(rows * columns)
     across = min(6.0, 128 / columns)
-    return _Grid(index % columns, index // columns, (across, min(across, 240 / rows)), (0, cut if cut > 1 else 0), words)
+    return _Grid(
+        index % columns, index // columns, (across, min(across, 240 / rows)), (0, cut if cut > 1 else 0), words
+    )
 
 
 def _rows_of(shape: tuple[int, ...], columns: int, cell: float, words: str, most: float) -> _Grid:
@@ -320,10 +327,10 @@ def _request(request: Request, y: float) -> list[str]:
     """A row: what is asked for, how often, and the sectors or banks in which it lies."""
     shared = request.space == "shared"
     drawn = [
-        _text(MARGIN, y + 9, f"{request.what} {request.array}, line {request.line}"),
-        _text(MARGIN + 172, y + 9, f"{request.count} ×", "faint", "end"),
+        _text(MARGIN, y + 9, f"{request.what} {request.array[:16]}, line {request.line}"),
+        _text(MARGIN + 206, y + 9, f"{request.count} ×", "faint", "end"),
     ]
-    x, width = MARGIN + 184.0, 15.0
+    x, width = MARGIN + 216.0, 14.0
     boxes = _banks(request) if shared else _sectors(request)
     empty, full = [], []
     for number, box in enumerate(boxes[:_SECTORS_SHOWN]):
