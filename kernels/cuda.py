@@ -2,7 +2,8 @@
 
 This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`; the registered function
 beside it returns the launches that compute the op, as data. Whoever has a `Launch` can run it on a GPU (call it), in a
-simulator (`kernel.py_func`, grid, block, args) or take the kernel apart (`kernel.ptx`). Nothing here needs a GPU before
+simulator (`kernel.py_func`, grid, block, args), keep it ready for many calls (`bind`) or take the kernel apart
+(`kernel.ptx`). Nothing here needs a GPU before
 a launch is called.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -71,26 +71,6 @@ class CudaKernel:
         ptx = cuda.compile(self.py_func, signature, device=False, abi="numba", output="ptx", **options)[0]
         mangled = re.search(r"\.entry\s+(\w+)", ptx)
         return ptx if mangled is None else ptx.replace(mangled[1], self.name)  # which is hundreds of letters
-
-    @functools.cached_property
-    def dispatcher(self) -> Any:
-        """Numba's own object for the kernel, compiled for the GPU at hand when this is first asked for.
-
-        It is also what runs in Numba's simulator, whose `jit` knows neither types nor launch bounds.
-        """
-        if config.ENABLE_CUDASIM:
-            return cuda.jit(self.py_func)
-        return cuda.jit(types.void(*self.argument_types), launch_bounds=self.launch_bounds)(self.py_func)
-
-    @functools.lru_cache(maxsize=1024)  # noqa: B019  (kernels live as long as the process)
-    def configured(self, grid: tuple[int, ...], block: tuple[int, ...], shared_bytes: int, stream: int) -> Any:
-        """The kernel with all of a launch but its arguments."""
-        from numba.cuda.core.errors import NumbaPerformanceWarning  # numba-cuda's own, not Numba's
-
-        with warnings.catch_warnings():
-            # Small problems have small grids; that these leave a GPU idle is no news to whoever passes one.
-            warnings.simplefilter("ignore", NumbaPerformanceWarning)
-            return self.dispatcher[grid, block, cuda.external_stream(stream) if stream else 0, shared_bytes]
 
 
 def cuda_jit(*argument_types: Any, launch_bounds: Bounds = None) -> Callable[[Callable[..., Any]], CudaKernel]:
@@ -164,25 +144,34 @@ class Launch:
             RuntimeError: there is no GPU that can be used here; the message says what is missing.
             TypeError: an array lies in the host's memory.
         """
+        self.bind()(stream)
+
+    def bind(self) -> Callable[..., object]:
+        """What launches it on a stream as often as it is called, with all else done beforehand.
+
+        Raises:
+            RuntimeError, TypeError: as for a call.
+        """
         if 0 in self.grid:
-            return
+            return lambda stream=None: None
         launcher = _launcher.get()
         if launcher is not None:
-            launcher(self)
-            return
+            return lambda stream=None: launcher(self)
         reason = unavailable()
         if reason is not None:
             raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
-        if config.ENABLE_CUDASIM:
-            self.kernel.dispatcher[self.grid, self.block, 0, self.shared_bytes](*self.args)
-            return
+        if config.ENABLE_CUDASIM:  # Numba's simulator knows neither types nor launch bounds
+            numbas = cuda.jit(self.kernel.py_func)[self.grid, self.block, 0, self.shared_bytes]
+            return lambda stream=None: numbas(*self.args)
         for arg in self.args:
             if isinstance(arg, np.ndarray):
                 raise TypeError(
                     f"{self.kernel.name} takes arrays in the GPU's memory, received a NumPy array of {arg.size} "
                     "elements (cupy.asarray copies it there)."
                 )
-        self.kernel.configured(self.grid, self.block, self.shared_bytes, stream_handle(stream))(*self.args)
+        from fastconv.kernels.cuda_driver import Bound
+
+        return Bound(self)
 
 
 @contextlib.contextmanager

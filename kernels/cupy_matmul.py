@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ class MatMul:
     a: Any
     b: Any
     out: Any
+
+    def bind(self) -> Callable[..., None]:
+        """What multiplies, as often as it is called."""
+        return self
 
     def __call__(self, stream: Any = None) -> None:
         """Launch on the GPU, without waiting for the end.

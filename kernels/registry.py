@@ -7,6 +7,7 @@ is the variant's name, so adding a kernel is adding a file. Being a default is a
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -70,6 +71,23 @@ class Kernel:
             if self.device == "gpu":
                 for launch in launches or ():
                     launch(stream)
+
+    def bind(self, problem: Any, *arrays: Any, workspace: Any, **epilogue: Any) -> Callable[[], None]:
+        """What does the work on the same arrays as often as it is called, on CuPy's current stream.
+
+        Of launches it is nothing but these: all that Python has to do for them is done beforehand.
+        """
+        with _one_at_a_time:
+            launches = self.run(problem, *arrays, workspace, **epilogue)
+        if launches is None:
+            return functools.partial(self, problem, *arrays, workspace=workspace, **epilogue)
+        bound = [launch.bind() for launch in launches]
+
+        def launch_all() -> None:
+            for launch in bound:
+                launch(None)
+
+        return launch_all
 
 
 def kernel(

@@ -4,11 +4,14 @@ import inspect
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from fastconv import kernels
 from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
-from fastconv.testing import find_shapes
+from fastconv.testing import find_shapes, simulate
+from fastconv.testing.comparison import difference
+from fastconv.testing.kernel_cases import OPS, cases
 
 CONV2D = find_shapes("conv2d_lab", kernels.Conv2DProblem)
 POOL2D = find_shapes("pool2d_lab", kernels.Pool2DProblem)
@@ -35,6 +38,39 @@ def shapes(op):
 def cuda_kernels():
     """Every registered kernel for a GPU."""
     return [kernel for op in kernels.ops() for kernel in kernels.variants(op, "gpu")]
+
+
+def run_simulated(kernel, problem, case):
+    """The outputs of a case, on arrays that begin where allocations do, and the reports of the kernel's launches."""
+    inputs = [case.inputs[name].copy() if name in case.inputs else None for name in OPS[kernel.op].inputs]
+    outputs = [np.full_like(array, np.nan, np.float32) for array in case.expected.values()]
+    workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
+    reports = [
+        simulate(
+            launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
+        )
+        for launch in kernel.run(problem, *inputs, *outputs, workspace)
+        if 0 not in launch.grid
+    ]
+    for report in reports:
+        report.raise_if_wrong()
+    return outputs, reports
+
+
+def check_vectors(kernel):
+    """Raise where a kernel is wrong on arrays that loads and stores of 128 bits can take, or makes none of these.
+
+    `check_kernel` has most kinds of data on arrays that begin between multiples of 16 bytes.
+    """
+    vectors = 0
+    for problem in shapes(kernel.op).values():
+        for case in () if kernel.unsupported(problem) is not None else cases(kernel.op, problem, 0):
+            outputs, reports = run_simulated(kernel, problem, case)
+            for (name, expected), got in zip(case.expected.items(), outputs, strict=True):
+                wrong = difference(name, got, expected.astype(np.float32), case.tolerance[name])
+                assert wrong is None, f"{problem}, {case.check}: {wrong}"
+            vectors += sum(line.stores.requests for r in reports for line in r.lines if "store4(" in line.text)
+    assert vectors, f"{kernel.name} stored nothing by 128 bits"
 
 
 @dataclass(frozen=True)
@@ -120,4 +156,37 @@ PLANTED = [
     Planted("conv2d_backward_filter", "cuda_split", "min(row + t.rows, g.N * g.P)", "row + t.rows"),
     Planted("conv2d_backward_filter", "cuda_split", "row // uint32(g.P)", "row // uint32(g.Q)"),
     Planted("conv2d_backward_filter", "cuda_split", "range(chunks)", "range(int32(chunks - 1))"),
+    Planted("conv2d", "cuda_few_channels", "        cuda.syncthreads()\n", ""),
+    Planted("conv2d", "cuda_few_channels", "p0 + row >= g.P", "p0 + row > g.P", ("integers", "bounds")),
+    Planted("conv2d", "cuda_few_channels", "i * stride + s * dilation", "i * stride + s"),
+    Planted("conv2d", "cuda_few_channels", "if k < g.K:", "if k <= g.K:", ("floats", "repeat", "bounds")),
+    # What is wrong on 128-bit loads only shows on arrays that begin on a cache line, those of "repeat".
+    Planted(
+        "max_pool2d",
+        "cuda_vectorized",
+        "line < i * stride_h + R:",
+        "line < i * stride_h + R - 1:",
+        ("floats", "repeat"),
+    ),
+    Planted("max_pool2d", "cuda_vectorized", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("floats", "repeat")),
+    Planted("average_pool2d", "cuda_vectorized", "count[i] * columns", "R * columns", ("floats", "repeat")),
+    Planted("average_pool2d", "cuda_vectorized", "0 <= h < g.H and 0 <= j", "0 <= h and 0 <= j", ("floats", "repeat")),
+    Planted("average_pool2d_backward", "cuda_vectorized", "min(left + g.S, g.W)", "left + g.S", ("floats", "repeat")),
+    Planted("average_pool2d_backward", "cuda_vectorized", "uint32(j + g.pad_left)", "uint32(j)", ("floats", "repeat")),
+    Planted(
+        "max_pool2d_backward", "cuda_window_vectorized", "bottom = g.H", "bottom = int32(g.H - 1)", ("floats", "repeat")
+    ),
+    Planted(
+        "max_pool2d_backward", "cuda_window_vectorized", "value[k] > best", "value[k] < best", ("floats", "repeat")
+    ),
+    Planted(
+        "max_pool2d_backward",
+        "cuda_argmax_vectorized",
+        "<< uint32(8 * k)",
+        "<< uint32(24 - 8 * k)",
+        ("floats", "repeat"),
+    ),
+    Planted(
+        "max_pool2d_backward", "cuda_argmax_vectorized", "(line - i * stride_h) * S", "line * S", ("floats", "repeat")
+    ),
 ]

@@ -323,7 +323,7 @@ SMALL = "N=2 H=7 W=9 C=3 K=5 R=3 S=2"
         (["conv2d", "mnist"], "unexpected 'mnist'"),
         (["conv2d", "--algorithm", "cpu_naive,cuda_naive"], "cuda_naive runs on a GPU, the others on the processor"),
         (["conv2d", "--algorithm", "cuda_naive", "--device", "cpu"], "a GPU, --device cpu was asked for"),
-        (["im2col", "--device", "gpu"], "no kernel for a GPU yet"),
+        (["col2im", "--device", "gpu"], "no kernel for a GPU yet"),
         (["conv2d", "--html", "r.txt"], "a name ending in .html"),
         (["model", "--csv", "r.csv"], "--csv has no meaning for bench model"),
         (["model", "--threads", "1,2"], "takes one number"),
@@ -479,7 +479,7 @@ def test_few_launches_of_a_slow_kernel(fake_cupy):
     cuda_timing.Gpu().of_kernel(
         a_kernel(run, "cuda_mine", device="gpu"), CONV, dict.fromkeys(("x", "w", "bias")), False
     )
-    assert len(calls) == 1 + 2 + 3, "compiled, timed, launched for a tenth of a second"
+    assert len(calls) == 2 + 2 + 3, "bound, compiled, timed, launched for a tenth of a second"
 
 
 def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):

@@ -1,16 +1,20 @@
 """CUDA kernels as data: what a launch holds, where it goes, and what is said where it cannot go anywhere."""
 
+import ctypes
+import re
 import sys
 import types
-import warnings
+from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from fastconv import kernels
 from fastconv.kernels import cuda as module
+from fastconv.kernels import cuda_driver
 from fastconv.kernels.conv2d import cuda_coalesced, cuda_shared
-from fastconv.kernels.cuda import FLOATS, CudaKernel, Launch, cuda_jit, int32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda_jit, float32, int32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, Pool2DGeometry, unsupported
 from fastconv.testing import check_kernel
 from fastconv.testing.kernel_cases import OPS, empty_arrays
@@ -121,56 +125,57 @@ def test_nothing_is_launched_for_no_images():
     assert launched == []
 
 
-class FakeDispatcher:
-    """What numba.cuda makes of a kernel: notes how it is configured and called."""
-
-    def __init__(self, signature, options):
-        self.signature, self.options, self.calls = signature, options, []
-
-    def __getitem__(self, configuration):
-        return lambda *args: self.calls.append((configuration, args))
-
-
 class FakeArray:
     """An array on a GPU, as CuPy has them."""
 
     flags = types.SimpleNamespace(c_contiguous=True)
     __cuda_array_interface__: dict = {}
 
+    itemsize = 4
+
     def __init__(self, shape):
-        self.shape = shape
+        self.shape, self.size = shape, int(np.prod(shape))
+        self.data = types.SimpleNamespace(ptr=0x7F0000000000 + self.size)  # beyond 32 bits, as addresses are
 
     def reshape(self, shape):
-        return FakeArray((int(np.prod(self.shape)),))
+        return FakeArray((self.size,))
+
+
+class FakeObjectCode:
+    """Machine code that the driver has loaded; its kernels' handles are letters."""
+
+    def __init__(self, cubin):
+        assert cubin[:4] == b"\x7fELF"
+
+    def get_kernel(self, name):
+        return types.SimpleNamespace(handle=ord(name[0]))
 
 
 @pytest.fixture
 def fake_gpu(monkeypatch):
-    """Stand-ins for numba.cuda and CuPy, whose current stream is 77."""
-    made = []
+    """Stand-ins for CuPy, whose current stream is 77, and for the driver: a list of what reaches it."""
+    calls = []
 
-    def jit(signature, **options):
-        def decorate(function):
-            made.append(FakeDispatcher(signature, options))
-            return made[-1]
-
-        return decorate
+    def cu_launch_kernel(*arguments):
+        calls.append(arguments)
+        return (calls[0],) if isinstance(calls[0], Enum) else (0,)
 
     cupy = types.ModuleType("cupy")
     cupy.asarray = lambda array: array
     cupy.cuda = types.SimpleNamespace(
-        is_available=lambda: True, get_current_stream=lambda: types.SimpleNamespace(ptr=77)
+        is_available=lambda: True,
+        get_current_stream=lambda: types.SimpleNamespace(ptr=77),
+        Device=lambda: types.SimpleNamespace(compute_capability="90"),
     )
     numba_cuda = types.SimpleNamespace(
-        implementation="NVIDIA", is_available=lambda: True, jit=jit, external_stream=lambda ptr: ("stream", ptr)
+        implementation="NVIDIA", is_available=lambda: True, compile=getattr(module.cuda, "compile", None)
     )
-    errors = types.ModuleType("numba.cuda.core.errors")
-    errors.NumbaPerformanceWarning = UserWarning
-    monkeypatch.setitem(sys.modules, "numba.cuda.core.errors", errors)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(module, "cuda", numba_cuda)
+    monkeypatch.setattr(cuda_driver, "_cu_launch_kernel", cu_launch_kernel)
+    monkeypatch.setattr(cuda_driver, "_object_code", FakeObjectCode)
     module._no_gpu.cache_clear()
-    yield made
+    yield calls
     module._no_gpu.cache_clear()
 
 
@@ -184,21 +189,64 @@ class CudaStream:
 @pytest.mark.parametrize(
     "given, expected",
     [
-        (None, ("stream", 77)),
-        (types.SimpleNamespace(ptr=3), ("stream", 3)),
-        (types.SimpleNamespace(handle=4), ("stream", 4)),
-        (CudaStream(), ("stream", 5)),
-        (6, ("stream", 6)),
+        (None, 77),
+        (types.SimpleNamespace(ptr=3), 3),
+        (types.SimpleNamespace(handle=4), 4),
+        (CudaStream(), 5),
+        (6, 6),
         (0, 0),
     ],
 )
+@NO_NUMBA_CUDA
 def test_the_callers_stream_is_taken(fake_gpu, kernel, given, expected):
     Launch(kernel, (3,), (32,), (FakeArray((2, 5)), 7), shared_bytes=64)(given)
-    (dispatcher,) = fake_gpu
-    ((configuration, args),) = dispatcher.calls
-    assert configuration == ((3,), (32,), expected, 64)
-    assert (args[0].shape, args[1]) == ((10,), 7)
-    assert dispatcher.signature.args == (FLOATS, int32) and dispatcher.options == {"launch_bounds": 32}
+    ((handle, *shape, shared_bytes, stream, _, extra),) = fake_gpu
+    assert (handle, shape, shared_bytes, stream, extra) == (ord("a"), [3, 1, 1, 32, 1, 1], 64, expected, 0)
+
+
+class Sizes(NamedTuple):
+    height: int
+    width: int
+
+
+def another_kernel(x, n, sizes, scale, y):
+    y[n] = x[sizes.width] * scale
+
+
+@NO_NUMBA_CUDA
+def test_arguments_lie_as_the_kernel_reads_them(fake_gpu):
+    """Types are PTX's; of an array's seven words its address is read, and its length, as an index may be negative."""
+    kernel = cuda_jit(FLOATS, int32, Sizes, float32, FLOATS)(another_kernel)
+    x, y = FakeArray((3, 5)), FakeArray((7,))
+    bound = Launch(kernel, (1,), (32,), (x, -2, Sizes(4, 6), 0.5, y)).bind()
+    bound()
+    bound()
+    _, names = cuda_driver.machine_code(kernel, "90")
+    expected = [0, 0, 15, 4, x.data.ptr, 15, 4, 2**32 - 2, 4, 6, 0.5, 0, 0, 7, 4, y.data.ptr, 7, 4]
+    assert names == ("u64",) * 7 + ("u32",) * 3 + ("f32",) + ("u64",) * 7
+    for *_, places, _ in fake_gpu:
+        addresses = (ctypes.c_void_p * len(names)).from_address(places)
+        read = [cuda_driver._C_TYPES[name].from_address(at).value for name, at in zip(names, addresses, strict=True)]
+        assert read == expected
+    ptx = kernel.ptx((9, 0))
+    assert {int(n) for n in re.findall(r"ld\.param.*_param_(\d+)\]", ptx)} == {4, 5, 7, 9, 10, 15, 16}
+    assert len(fake_gpu) == 2
+
+
+@NO_NUMBA_CUDA
+def test_what_the_driver_refuses_is_said(fake_gpu, kernel):
+    fake_gpu.append(Enum("CUresult", {"CUDA_ERROR_INVALID_VALUE": 1}).CUDA_ERROR_INVALID_VALUE)
+    with pytest.raises(
+        RuntimeError, match=r"a_kernel: the driver refuses CUDA_ERROR_INVALID_VALUE: a grid of \(3, 1, 1\)"
+    ):
+        Launch(kernel, (3,), (2048,), (FakeArray((2, 5)), 7))()
+
+
+@NO_NUMBA_CUDA
+@pytest.mark.parametrize("capability", ["75", "90", "121"])
+def test_machine_code_is_made_without_a_gpu(kernel, capability):
+    cubin, names = cuda_driver.machine_code(kernel, capability)
+    assert cubin[:4] == b"\x7fELF" and b"a_kernel" in cubin and len(names) == 8
 
 
 def test_a_registered_kernel_hands_the_stream_on(fake_gpu, monkeypatch):
@@ -229,13 +277,15 @@ def test_other_arrays_come_in_without_a_copy(fake_gpu):
     assert [array.shape for array in launch.args] == [(6,), (20,)]
 
 
-@NO_NUMBA_CUDA
-def test_a_small_grid_is_no_warning():
-    kernel = CudaKernel(a_kernel, (FLOATS, int32), 32)
-    kernel.__dict__["dispatcher"] = module.cuda.jit(a_kernel)  # not compiled: that needs a GPU
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert kernel.configured((1,), (32,), 0, 0).griddim == (1, 1, 1)
+def test_a_bound_kernel_launches_what_it_was_bound_to():
+    launched = []
+    arrays = empty_arrays("conv2d", CONV)
+    with module.launched_by(launched.append):
+        bound = kernels.get("conv2d", "cuda_naive").bind(CONV, *arrays, workspace=None)
+        assert launched == []
+        bound()
+        bound()
+    assert len(launched) == 2 and launched[0] is launched[1]
 
 
 # Where it cannot go anywhere.

@@ -19,6 +19,7 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("conv2d", "cuda_im2col", "_im2col"): (22, 550),
     ("conv2d", "cuda_im2col", "_multiply"): (128, 2650),
     ("conv2d", "cuda_depthwise", "_conv2d"): (40, 500),
+    ("conv2d", "cuda_few_channels", "_conv2d"): (71, 1250),
     ("conv2d", "cuda_implicit_gemm", "_conv2d"): (167, 2600),
     ("conv2d", "cuda_naive", "_conv2d"): (40, 450),
     ("conv2d", "cuda_register_tile", "_conv2d"): (64, 1650),
@@ -39,6 +40,12 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("max_pool2d_backward", "cuda_window", "_max_pool2d_backward"): (48, 700),
     ("max_pool2d", "cuda_naive", "_max_pool2d"): (30, 350),
     ("max_pool2d_backward", "cuda_naive", "_max_pool2d_backward"): (53, 800),
+    ("max_pool2d", "cuda_vectorized", "_max_pool2d"): (38, 300),
+    ("average_pool2d", "cuda_vectorized", "_average_pool2d"): (42, 400),
+    ("average_pool2d_backward", "cuda_vectorized", "_average_pool2d_backward"): (52, 800),
+    ("max_pool2d_backward", "cuda_window_vectorized", "_max_pool2d_backward"): (47, 450),
+    ("max_pool2d_backward", "cuda_argmax_vectorized", "_search"): (45, 450),
+    ("max_pool2d_backward", "cuda_argmax_vectorized", "_gather"): (53, 550),
 }
 
 

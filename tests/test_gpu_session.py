@@ -66,9 +66,9 @@ def test_every_part_ends_well(record):
 
 
 def test_every_kernel_is_timed(record):
-    rows = [row for row in record["rows"] if row["kind"] == "kernel"]
-    assert {(row["op"], row["contestant"]) for row in rows} == GPU_KERNELS
-    assert {row["status"] for row in record["rows"]} == {"timed"}
+    timed = [row for row in record["rows"] if row["kind"] == "kernel" and row["status"] == "timed"]
+    assert {(row["op"], row["contestant"]) for row in timed} == GPU_KERNELS
+    assert {row["status"] for row in record["rows"]} == {"timed", "unsupported"}
 
 
 def test_nothing_in_the_facts_is_misspelt(record):
@@ -261,7 +261,7 @@ def test_an_op_that_crashes_keeps_the_shapes_that_were_done(on_gpu, tmp_path):
     assert len(json.loads((on_gpu.out / "gpu.json").read_text())["rows"]) == 4
     part = on_gpu.record["parts"]["timings conv2d"]
     assert part["status"] == "failed"
-    assert part["text"] == "4 times on 1 of 22 shapes; the program ended with exit code -11: Segmentation fault"
+    assert part["text"] == "4 times on 1 of 30 shapes; the program ended with exit code -11: Segmentation fault"
 
 
 def test_an_op_that_ran_out_of_time_says_so(on_gpu):
@@ -271,7 +271,7 @@ def test_an_op_that_ran_out_of_time_says_so(on_gpu):
     Scripted(on_gpu, Ended(0, ["conv2d conv3_3x3: cuda_shared 0.500 ms"], 9.0), half_done)
     timings.run(on_gpu, "conv2d", 30.0)
     part = on_gpu.record["parts"]["timings conv2d"]
-    assert part == {"status": "passed", "text": "4 times on 1 of 22 shapes; then its time was up"}
+    assert part == {"status": "passed", "text": "4 times on 1 of 30 shapes; then its time was up"}
 
 
 def test_when_the_time_is_up_the_timings_stop_in_good_order(tmp_path):
@@ -289,7 +289,9 @@ def test_when_the_time_is_up_the_timings_stop_in_good_order(tmp_path):
 
 def test_what_is_timed():
     convs = timings.work("conv2d", False)
-    assert len(convs) == 22 and [problem.R for *_, problem in convs] == sorted((p.R for *_, p in convs), reverse=True)
+    of_resnet = [problem.R for *_, problem in convs[:22]]
+    assert of_resnet == sorted(of_resnet, reverse=True) == [3] * of_resnet.count(3) + [1] * of_resnet.count(1)
+    assert {"seeds_mnist_conv1", "mobilenet_dw1", "grouped_resnext_conv3"} < {name for _, name, _ in convs[22:]}
     assert len(timings.work("max_pool2d", False)) == 9
     assert list(timings.ops())[0] == "conv2d" and set(timings.ops()) == {op for op, _ in GPU_KERNELS}
 

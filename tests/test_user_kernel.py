@@ -179,7 +179,7 @@ def test_verify_finds_a_planted_fault_and_says_how_to_repeat_it(fault, message, 
         (["--kernel", "cpu_mine.py"], "--kernel needs an op"),
         (["conv2d", "--count", "0"], "a whole number from 1"),
         (["conv2d", "--seed", "-1"], "a whole number from 0"),
-        (["im2col", "--device", "gpu"], "no kernel for a GPU yet"),
+        (["col2im", "--device", "gpu"], "no kernel for a GPU yet"),
     ],
 )
 def test_verify_refuses_in_one_line(argv, message, capsys):

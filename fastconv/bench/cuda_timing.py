@@ -87,13 +87,11 @@ class Gpu:
         workspace = cupy.empty(kernel.workspace_bytes(problem), "uint8")
         arrays = [on_device[name] for name in op.inputs] + [outputs[name] for name in op.outputs]
 
-        def call() -> None:
-            kernel(problem, *arrays, workspace=workspace)
-
         def read() -> Arrays:
             return {name: cupy.asnumpy(array) for name, array in outputs.items()}
 
         started = time.perf_counter()
+        call = kernel.bind(problem, *arrays, workspace=workspace)
         call()
         self._wait()
         compile_s = time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 As a program it times one op: python -m fastconv.bench.gpu.timings OP SECONDS FILE.json, and keeps the file up to date
 after each shape. After SECONDS it stops in good order. The convolutions are ResNet-50's 3x3 and 1x1 layers, in this
-order; the poolings those of well-known networks.
+order, then the kinds of layers that it lacks; the poolings those of well-known networks.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from fastconv.utils.files import atomic_write
 
 # The most important first, and the share of the time that is left which each may take, beside those behind it.
 _SHARES = {"conv2d": 6, "max_pool2d": 1, "average_pool2d": 1, "conv2d_backward_data": 4, "conv2d_backward_filter": 4}
+_OTHERS = {  # a first layer's few channels, one channel a group, few a group, and a dilation
+    "seeds": ("mnist_conv1", "mnist_conv2"),
+    "mobilenet": ("conv1", "dw1", "dw3", "dw9"),
+    "grouped": ("resnext_conv3",),
+    "dilated": ("block_2",),
+}
 _SECONDS = 0.2  # for a contestant and shape
 _GRACE_S = 15.0  # for an op that does not stop by itself
 
@@ -84,13 +90,23 @@ def _take(session: Session, op: str, file: Path) -> bool:
 def work(op: str, dry_run: bool) -> list[tuple[str, str, Any]]:
     """(op, name of the shape, problem)."""
     if "pool2d" in op:
-        pools = find_shapes("pool2d_lab" if dry_run else "pool2d_nets", kernels.Pool2DProblem)
-        found: dict[str, Any] = dict(pools)
+        found: dict[str, Any] = dict(find_shapes("pool2d_lab" if dry_run else "pool2d_nets", kernels.Pool2DProblem))
+    elif dry_run:
+        found = dict(find_shapes("conv2d_lab", kernels.Conv2DProblem))
     else:
-        convs = find_shapes("conv2d_lab" if dry_run else "resnet50", kernels.Conv2DProblem)
-        squares = {name: p for name, p in convs.items() if p.R == p.S and p.R in (1, 3)}
-        found = dict(convs if dry_run else sorted(squares.items(), key=lambda item: -item[1].R))
-    return [(op, name, problem) for name, problem in found.items()][: 1 if dry_run else None]
+        layers = find_shapes("resnet50", kernels.Conv2DProblem).items()
+        squares = [(name, problem) for name, problem in layers if problem.R == problem.S and problem.R in (1, 3)]
+        found = dict(sorted(squares, key=lambda layer: -layer[1].R))
+        for file, names in _OTHERS.items():
+            found |= {f"{file}_{name}": find_shapes(file, kernels.Conv2DProblem)[name] for name in names}
+    if dry_run:  # as few as give every kernel one
+        for_each = (
+            [name for name, problem in found.items() if problem.N and kernel.unsupported(problem) is None]
+            for kernel in kernels.variants(op, "gpu")
+        )
+        wanted = {names[0] for names in for_each}
+        found = {name: problem for name, problem in found.items() if name in wanted}
+    return [(op, name, problem) for name, problem in found.items()]
 
 
 def main(op: str, seconds: str, file: str) -> int:
