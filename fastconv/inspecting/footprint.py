@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import Kernel
-from fastconv.kernels.cuda import Launch, launched_by
+from fastconv.kernels.cuda import Launch
 from fastconv.testing.kernel_cases import OPS, array_shape
 from fastconv.testing.simulator import simulate, traffic
 from fastconv.testing.simulator.races import READ
@@ -19,6 +19,7 @@ from fastconv.testing.simulator.races import READ
 WARP = 32
 BLOCK_LEVEL, WARP_LEVEL, THREAD_LEVEL = 1, 2, 3
 _STEPS = 30_000  # of the block's trace
+_EXPONENTS = 23  # so that no number is lost beside another in a sum of float32
 
 
 @dataclass
@@ -139,51 +140,44 @@ def footprints(kernel: Kernel, problem: Any) -> list[Footprint]:
     if reason is not None:
         raise ValueError(f"{kernel.op} {kernel.name} cannot run {problem}: {reason}.")
     op = OPS[kernel.op]
-    arrays = _tagged(op.inputs + op.outputs, op.optional, problem)
+    arrays = {
+        name: None if name == op.optional else np.zeros(array_shape(name, problem), problem.dtype)
+        for name in op.inputs + op.outputs
+    }
     workspace = np.zeros(kernel.workspace_bytes(problem), np.uint8)
     found: dict[str, Footprint] = {}
     for step in kernel.run(problem, *arrays.values(), workspace) or ():
         name = step.kernel.name if isinstance(step, Launch) else type(step).__name__
-        if not isinstance(step, Launch):
-            with launched_by(_simulate):
-                step()
-            found.setdefault(name, Footprint(name, None))
-        elif name not in found:
-            found[name] = _of_launch(step, arrays)
-        else:
-            _simulate(step)
+        if name not in found:
+            found[name] = _of_launch(step, arrays) if isinstance(step, Launch) else Footprint(name, None)
     return list(found.values())
 
 
-def _simulate(launch: Launch) -> None:
-    simulate(
-        *(launch.kernel, launch.grid, launch.block, *launch.args), shared_bytes=launch.shared_bytes, trace_block=None
-    )
+def _tag(arrays: Sequence[np.ndarray]) -> None:
+    """Make every element another number, so that a value tells where it comes from.
 
-
-def _tagged(names: Sequence[str], left_out: str | None, problem: Any) -> dict[str, np.ndarray | None]:
-    """The op's arrays, in which every element is another number, so that a value tells where it comes from.
-
-    The numbers are scattered over 23 bits: a sum of some of them is hardly ever another one.
+    TF32 keeps these numbers as they are: 11 bits from 1024 on, a sign, and an exponent. Where those are too many,
+    numbers of 23 bits must do.
     """
-    arrays: dict[str, np.ndarray | None] = {}
-    first = 1
-    for name in names:
-        if name == left_out:
-            arrays[name] = None
-            continue
-        shape = array_shape(name, problem)
-        numbers = np.arange(first, first + math.prod(shape), dtype=np.int64)
-        arrays[name] = (numbers * 0x9E3779B1 % (1 << 23)).astype(problem.dtype).reshape(shape)
-        first += math.prod(shape)
-    return arrays
+    index = np.arange(sum(array.size for array in arrays), dtype=np.int64)
+    if len(index) <= 2 * 1024 * _EXPONENTS:
+        magnitude = (1024 + index // 2 * 389 % 1024) * 2.0 ** (index // 2048)
+        numbers = np.where(index % 2, -magnitude, magnitude)
+    else:
+        numbers = ((index + 1) * 0x9E3779B1 % (1 << 23)).astype(np.float64)
+    first = 0
+    for array in arrays:
+        array[...] = numbers[first : first + array.size]
+        first += array.size
 
 
 def _of_launch(launch: Launch, arrays: dict[str, np.ndarray | None]) -> Footprint:
+    _tag([arg for arg in launch.args if isinstance(arg, np.ndarray) and arg.dtype == np.float32])
     report = simulate(
         *(launch.kernel, launch.grid, launch.block, *launch.args),
         shared_bytes=launch.shared_bytes,
         trace_steps=_STEPS,
+        only_traced=True,
     )
     trace, threads = report.trace, math.prod(launch.block)
     if trace.cut:
@@ -192,7 +186,7 @@ def _of_launch(launch: Launch, arrays: dict[str, np.ndarray | None]) -> Footprin
     names = list(dict.fromkeys(step["array"] for step in steps))
     events = _events(steps, names, threads)
     shared = np.array([trace.arrays[name]["space"] == "shared" for name in names], bool)
-    used, held = _uses(events, shared)
+    used, held = _uses(events, shared, np.array([step["line"] for step in steps], np.int64))
 
     size = int(used.element.max(initial=0)) + 1
     different = np.unique((used.thread * len(names) + used.array) * size + used.element)
@@ -234,8 +228,10 @@ def _events(steps: Sequence[dict[str, Any]], names: list[str], threads: int) -> 
     return _Events(time_, thread, array, element, value.astype(np.float64), is_load.astype(bool))
 
 
-def _uses(events: _Events, shared: np.ndarray) -> tuple[_Events, dict[int, tuple[int, ...]]]:
+def _uses(events: _Events, shared: np.ndarray, lines: np.ndarray) -> tuple[_Events, dict[int, tuple[int, ...]]]:
     """The accesses that count as uses: stores, and loads whose values are not just copied to shared memory.
+
+    lines: of the source, by time.
 
     A load of a copy is a use of what it is a copy of, too. Second, for each shared array what it holds: numbers of
     arrays, -1 for zeros, -2 for results.
@@ -248,6 +244,10 @@ def _uses(events: _Events, shared: np.ndarray) -> tuple[_Events, dict[int, tuple
     of_copy = _latest(
         (sources.thread * count + value[:length], sources.time), (copies.thread * count + value[length:], copies.time)
     )
+    # By chance a result may be one of the numbers, too; of a line that copies it is every value but zeros.
+    line, there = lines[copies.time], copies.value != 0
+    results = np.bincount(line[there & (of_copy < 0)], minlength=int(line.max(initial=0)) + 1)
+    of_copy = np.where(there & (results[line] == 0), of_copy, -1)
     known = of_copy >= 0
     held: dict[int, tuple[int, ...]] = {}
     origin = np.where(known, sources.array[of_copy] if length else -1, np.where(copies.value == 0, -1, -2))
@@ -312,7 +312,7 @@ def _parameters(launch: Launch, arrays: dict[str, np.ndarray | None]) -> dict[st
     for name, arg, shape in zip(parameters, launch.args, launch.shapes, strict=True):
         if not isinstance(arg, np.ndarray):
             continue
-        found[name] = _Place(name, shape, 0)
+        found[name] = _Place(f"{name} (own)" if name in arrays else name, shape, 0)
         for of_op, array in arrays.items():
             if array is not None and np.may_share_memory(array, arg):
                 start = arg.__array_interface__["data"][0] - array.__array_interface__["data"][0]

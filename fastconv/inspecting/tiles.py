@@ -30,6 +30,7 @@ WIDTH, MARGIN, GAP = 880, 24, 26
 _LEVELS = {0: "empty", BLOCK_LEVEL: "block", WARP_LEVEL: "warp", THREAD_LEVEL: "thread"}
 _BANKS = 32
 _SECTORS_SHOWN = 32
+_FINEST = 1.2  # pixels of a row
 _STYLE = """
 svg{--paper:#fff;--ink:#1f2328;--faint:#59636e;--empty:#eceff2;--edge:#c4cbd3;--block:#b9d6f2;--warp:#f0a637;
 --thread:#a4133c}
@@ -100,7 +101,7 @@ def draw(kernel: Kernel, problem: Any) -> str:
         ValueError: the kernel runs on the CPU, does not support the problem, or the problem is too large.
         SimulationError: the kernel cannot be simulated.
     """
-    parts, y = [], 64.0
+    parts, y = [], 68.0
     found = footprints(kernel, problem)
     for number, footprint in enumerate(found):
         which = f"{number + 1} of {len(found)}: " if len(found) > 1 else ""
@@ -111,26 +112,26 @@ def draw(kernel: Kernel, problem: Any) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" aria-label="Tiles of {kernel.op} {kernel.name}"><style>{_STYLE}</style>',
         f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
-        _text(MARGIN, 32, f"{kernel.op} {kernel.name}", "title"),
-        _text(MARGIN, 51, str(problem), "faint"),
+        f'<text x="{MARGIN}" y="30"><tspan class="title">{kernel.op} {kernel.name}</tspan> '
+        f'<tspan class="faint" dx="8">{escape(str(problem))}</tspan></text>',
         *_legend(),
     ]
     return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
 def _legend() -> Iterator[str]:
-    x = WIDTH - MARGIN - 460
+    x = MARGIN
     for name, words, width in (
         ("block", "the first block", 108),
         ("warp", "a warp of it", 96),
         ("thread", "a thread of that", 112),
         ("empty", "the rest", 72),
     ):
-        yield f'<rect class="{name}" x="{x}" y="22" width="11" height="11" rx="2"/>'
-        yield _text(x + 16, 32, words, "faint")
+        yield f'<rect class="{name}" x="{x}" y="43" width="11" height="11" rx="2"/>'
+        yield _text(x + 16, 53, words, "faint")
         x += width
-    yield f'<rect class="edge" stroke-dasharray="2 2" x="{x}.5" y="22.5" width="10" height="10"/>'
-    yield _text(x + 16, 32, "padding", "faint")
+    yield f'<rect class="edge" stroke-dasharray="2 2" x="{x}.5" y="43.5" width="10" height="10"/>'
+    yield _text(x + 16, 53, "padding", "faint")
 
 
 def _launch(footprint: Footprint, which: str, problem: Any, y: float) -> tuple[list[str], float]:
@@ -225,9 +226,12 @@ class _Panel:
                 f'height="{_n(grid.height)}"/>'
             )
         x0, y0 = x + left * across, top + above * down
-        drawn.append(f'<g transform="translate({_n(x0)} {_n(y0)})scale({_n(across)} {_n(down)})">')
         levels = np.full((grid.rows, grid.columns), -1, np.int8)
         levels[grid.row, grid.column] = touched.levels
+        together = math.ceil(_FINEST / down)  # rows that are too low to be seen one by one
+        if together > 1:
+            levels = np.maximum.reduceat(levels, np.arange(0, grid.rows, together))
+        drawn.append(f'<g transform="translate({_n(x0)} {_n(y0)})scale({_n(across)} {_n(down * together)})">')
         for level, name in _LEVELS.items():
             if path := _area(levels >= level):
                 drawn.append(f'<path class="{name}" d="{path}"/>')

@@ -37,6 +37,7 @@ def simulate(
     arch: str = "sm_90",
     trace_block: Iterable[int] | None = (0, 0, 0),
     trace_steps: int = 3000,
+    only_traced: bool = False,
     max_steps: int = 500_000,
     max_findings: int = 200,
 ) -> Report:
@@ -54,6 +55,7 @@ def simulate(
         arch: whose limits hold, "sm_75" to "sm_120".
         trace_block: the block whose accesses `Report.html` steps through, or None.
         trace_steps: of that block to keep; fewer where it has more than 128 threads.
+        only_traced: run no other block.
         max_steps: statements that a batch of blocks may execute before the kernel counts as endless.
         max_findings: different findings to keep.
 
@@ -86,7 +88,11 @@ def simulate(
     warps = -(-block_dim[0] * block_dim[1] * block_dim[2] // 32)
     together = max(1, _LANES // (32 * warps))
     static_bytes = 0
-    for first in range(0, blocks, together):
+    starts = range(0, blocks, together)
+    if only_traced and trace.block is not None:
+        x, y, z = trace.block
+        starts, together = range(first := x + grid_dim[0] * (y + grid_dim[1] * z), first + 1), 1
+    for first in starts:
         batch = Batch(grid_dim, block_dim, first, min(together, blocks - first))
         memory = Memory(batch, findings, WarpOrder(batch), fences, trace)
         for log, arrays in memories:
