@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -30,7 +30,7 @@ WIDTH, MARGIN, GAP = 880, 24, 26
 _LEVELS = {0: "empty", BLOCK_LEVEL: "block", WARP_LEVEL: "warp", THREAD_LEVEL: "thread"}
 _BANKS = 32
 _SECTORS_SHOWN = 32
-_FINEST = 1.2  # pixels of a row
+_FINEST = 1.5  # pixels of a row
 _STYLE = """
 svg{--paper:#fff;--ink:#1f2328;--faint:#59636e;--empty:#eceff2;--edge:#c4cbd3;--block:#b9d6f2;--warp:#f0a637;
 --thread:#a4133c}
@@ -81,6 +81,8 @@ class _Grid:
 def small_problem(kernel: Kernel) -> Any:
     """What a kernel is drawn for: the first of bench/shapes/*_tiles.txt that it supports.
 
+    For backward_data, whose sums are over filters, channels and filters are exchanged.
+
     Raises:
         ValueError: there is none.
     """
@@ -89,6 +91,8 @@ def small_problem(kernel: Kernel) -> Any:
         find_shapes("pool2d_tiles", Pool2DProblem) if pooling else find_shapes("conv2d_tiles", Conv2DProblem)
     ).values()
     for problem in problems:
+        if kernel.op == "conv2d_backward_data":
+            problem = replace(problem, C=problem.K, K=problem.C)
         if kernel.unsupported(problem) is None:
             return problem
     raise ValueError(f"{kernel.op} {kernel.name} supports no shape of {'pool2d' if pooling else 'conv2d'}_tiles.txt.")
