@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
+from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -197,6 +199,7 @@ class Launch:
         grid, block: blocks of the grid and threads of a block, one to three numbers.
         args: the kernel's arguments. Arrays may come in any shape, C-contiguous; here they are flat views of it.
         shared_bytes: dynamic shared memory of a block.
+        shapes: in which the arguments came; () for numbers.
     """
 
     kernel: CudaKernel
@@ -204,8 +207,10 @@ class Launch:
     block: tuple[int, ...]
     args: tuple[Any, ...]
     shared_bytes: int = 0
+    shapes: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", tuple(tuple(getattr(arg, "shape", ())) for arg in self.args))
         object.__setattr__(self, "args", tuple(map(flat, self.args)))
 
     def __call__(self, stream: Any = None) -> None:

@@ -56,6 +56,26 @@ def test_a_listing_is_read():
     ]
     assert found[1].text == "@!P3 BRA `(.L_x_0)" and found[0].file == "/k/cuda_a.py"
     assert sass.mix(found) == {"FFMA": 1, "move": 1, "LDG 16 bytes": 1, "branch": 3}
+    assert sass.densest_loop(found) == (), "a branch forwards, and one to itself behind the end, are no loops with FFMA"
+
+
+def test_the_loop_with_most_multiply_adds():
+    outer = """
+.L_x_0:
+        /*0000*/                   IADD3 R1, R1, 0x1, RZ ;
+.L_x_1:
+        /*0010*/                   FFMA R28, R5, R28, R22 ;
+        /*0020*/                   FFMA R28, R5, R28, R22 ;
+        /*0030*/              @!P3 BRA `(.L_x_1) ;
+        /*0040*/                   FFMA R28, R5, R28, R22 ;
+        /*0050*/               @P0 BRA `(.L_x_0) ;
+        /*0060*/                   HMMA.1688.F32.TF32 R4, R8, R12, R4 ;
+        /*0070*/                   EXIT ;
+"""
+    found = sass.parse(outer)
+    loop = sass.densest_loop(found)
+    assert [one.address for one in loop] == [0x10, 0x20, 0x30] and sass.multiply_add_share(loop) == 2 / 3
+    assert sass.multiply_add_share(found) == 4 / 8 and sass.multiply_add_share(()) == 0
 
 
 @pytest.mark.parametrize(

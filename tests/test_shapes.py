@@ -21,8 +21,8 @@ def shapes(name):
 
 def test_the_lists_that_are_promised_are_there():
     promised = {"seeds", "lenet", "cifar", "vgg16", "resnet50", "mobilenet", "dilated", "grouped", "strided"}
-    assert promised | {"pointwise", "tiny_batch", "conv2d_edge", "conv2d_lab"} == set(CONVOLUTIONS)
-    assert set(POOLINGS) == {"seeds_pool2d", "pool2d_nets", "pool2d_edge", "pool2d_lab"}
+    assert promised | {"pointwise", "tiny_batch", "conv2d_edge", "conv2d_lab", "conv2d_tiles"} == set(CONVOLUTIONS)
+    assert set(POOLINGS) == {"seeds_pool2d", "pool2d_nets", "pool2d_edge", "pool2d_lab", "pool2d_tiles"}
 
 
 @pytest.mark.parametrize("name", LISTS)

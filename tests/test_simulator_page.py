@@ -91,6 +91,20 @@ def test_a_long_trace_is_cut():
     assert report.trace.cut and len(report.trace.steps) == 3000 and "The trace was cut" in render(report)
 
 
+def counting(a):
+    if cuda.threadIdx.x < 3:
+        a[cuda.threadIdx.x] += 1
+
+
+def test_the_trace_has_the_values_after_each_access():
+    trace = simulate(counting, 1, 4, np.array([5.0, 6, 7, 8], np.float32)).trace
+    load, store = trace.steps
+    assert load["values"].tolist() == [[5, 6, 7, 0]] and store["values"].tolist() == [[6, 7, 8, 0]]
+    assert store["elements"] == [0, 1, 2, -1] and store["values"].dtype == np.float32
+    whole = simulate(long, 1, 32, np.zeros(32), max_steps=10**6, trace_steps=30_000).trace
+    assert not whole.cut and len(whole.steps) == 20_000 and whole.steps[-1]["values"][0, 7] == 10_000
+
+
 # In a browser. A frame 360 pixels wide holds the page; the outer page acts as a user would and notes what it sees.
 
 _OUTER = """<!doctype html><iframe id="frame" width="360" height="700" srcdoc="{page}"></iframe><script>

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   fastconv inspect cuda_shared --arch all --shape "N=64 H=28 W=28 C=64 K=128 R=3 S=3"
   fastconv inspect cuda_naive --op conv2d --compare cuda_coalesced --html r.html
   fastconv inspect cuda_naive --op max_pool2d --sass | less
+  fastconv inspect cuda_shared --tiles shared.svg   what a block, a warp and a thread read and write
   fastconv inspect cuda_mine.py --op conv2d        a kernel of your own; see fastconv new-kernel
 
 Registers, spills and instructions are the assembler's; each instruction is counted once, however often it runs.
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compare", metavar="OTHER", help="another kernel of the op, shown beside it")
     add("--ptx", action="store_true", help="print the PTX, by line of the source")
     add("--sass", action="store_true", help="print the machine code, by line of the source")
+    add("--tiles", type=checks.output_file(".svg"), metavar="FILE.svg", help="compile nothing; draw who reads what")
     add("--html", type=checks.output_file(".html"), metavar="FILE.html", help="write source and machine code as a page")
     add("--json", type=checks.output_file(".json"), metavar="FILE.json", help="keep everything but the code")
 
@@ -60,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from fastconv.inspecting.compile import ToolkitError
     from fastconv.inspecting.report import Inspected, inspect_kernel
 
+    if args.tiles:
+        return _draw(args)
     names = list(architectures.ARCHITECTURES) if args.arch == "all" else checks.names(args.arch)
     if not names:
         raise CommandError("--arch names no architecture.")
@@ -111,6 +115,25 @@ def _without(found: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
     """The architectures for which a kernel was not compiled."""
     compiled = {inspected.compiled.architecture for inspected in found}
     return [architecture for architecture in chosen if architecture not in compiled]
+def _draw(args: argparse.Namespace) -> int:
+    """Write the picture of a kernel's tiles; the simulator runs it, nothing is compiled.
+
+    Raises:
+        CommandError: the kernel cannot be drawn.
+    """
+    from fastconv.inspecting.tiles import draw, small_problem
+    from fastconv.testing import SimulationError
+    from fastconv.utils.files import atomic_write
+
+    try:
+        kernel = _find(args.kernel, args.op)
+        picture = draw(kernel, small_problem(kernel) if args.shape is None else _problem(kernel.op, args.shape))
+    except (ValueError, SimulationError) as error:
+        raise CommandError(str(error)) from None
+    with atomic_write(args.tiles) as stream:
+        stream.write(picture.encode())
+    print(f"Wrote {args.tiles}")
+    return 0
 
 
 def _print_launches(found: Sequence[Any], console: Any) -> None:

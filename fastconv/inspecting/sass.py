@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LINE = re.compile(r'//## File "(?P<file>[^"]*)", line (?P<line>\d+)')
 _LABEL = re.compile(r"(?P<label>\.L\w*):")
+_TARGET = re.compile(r"`\((?P<label>\.L\w*)\)")
 _INSTRUCTION = re.compile(
     r"/\*(?P<address>[0-9a-f]{4,})\*/\s+\{?\s*(?P<text>(?P<predicate>@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)[^;]*);"
 )
@@ -84,6 +85,25 @@ def parse(disassembly: str) -> tuple[Instruction, ...]:
     while found and found[-1].opcode == "NOP":
         found.pop()
     return tuple(found)
+
+
+def densest_loop(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """The loop whose instructions are most of all multiply-adds, FFMA or those of tensor cores; () if none has any."""
+    begins = {instruction.label: place for place, instruction in enumerate(instructions) if instruction.label}
+    best: tuple[Instruction, ...] = ()
+    for place, instruction in enumerate(instructions):
+        target = _TARGET.search(instruction.text)
+        if instruction.opcode.startswith("BRA") and target and begins.get(target["label"], place) < place:
+            loop = tuple(instructions[begins[target["label"]] : place + 1])
+            if multiply_add_share(loop) > multiply_add_share(best):
+                best = loop
+    return best
+
+
+def multiply_add_share(instructions: Sequence[Instruction]) -> float:
+    """How many of the instructions are multiply-adds, from 0 to 1."""
+    counts = mix(instructions)
+    return (counts.get("FFMA", 0) + counts.get("tensor", 0)) / max(sum(counts.values()), 1)
 
 
 def mix(instructions: Iterable[Instruction]) -> dict[str, int]:

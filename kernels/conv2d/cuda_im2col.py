@@ -56,7 +56,7 @@ def unsupported(problem):
 )
 def cuda_im2col(problem, x, w, bias, y, workspace, relu=False):
     g = Conv2DGeometry.of(problem)
-    col = workspace[: workspace_bytes(problem)].view("float32")
+    col = workspace[: workspace_bytes(problem)].view("float32").reshape(-1, g.R * g.S * g.C)
     given = y if bias is None else bias  # without a bias the kernel reads nothing there
     launches = []
     for first, rows in parts(problem):

@@ -133,8 +133,8 @@ class Memory:
         value = values.cast(value, array.dtype)
         stored = value[lanes] if values.varies(value) else np.full(len(lanes), value, array.dtype)
         flat = np.broadcast_to(flat, lanes.shape)
-        self._count(array, WRITE, flat, lanes, mask, site, stored)
         array.data[flat] = stored
+        self._count(array, WRITE, flat, lanes, mask, site, stored)
         if array.ready is not None:
             self.copies.found(array, flat, lanes, site, WRITE)
             array.ready[flat] = True

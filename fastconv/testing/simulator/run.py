@@ -36,6 +36,8 @@ def simulate(
     shared_bytes: int = 0,
     arch: str = "sm_90",
     trace_block: Iterable[int] | None = (0, 0, 0),
+    trace_steps: int = 3000,
+    only_traced: bool = False,
     max_steps: int = 500_000,
     max_findings: int = 200,
 ) -> Report:
@@ -52,6 +54,8 @@ def simulate(
         shared_bytes: of dynamic shared memory.
         arch: whose limits hold, "sm_75" to "sm_120".
         trace_block: the block whose accesses `Report.html` steps through, or None.
+        trace_steps: of that block to keep; fewer where it has more than 128 threads.
+        only_traced: run no other block.
         max_steps: statements that a batch of blocks may execute before the kernel counts as endless.
         max_findings: different findings to keep.
 
@@ -75,7 +79,7 @@ def simulate(
     for message in limits.launch(grid_dim, block_dim, shared_bytes):
         findings.add(LAUNCH_LIMIT, function.tree.site, message)  # type: ignore[attr-defined]
 
-    trace = Trace(None if trace_block is None else _dim("trace_block", trace_block, least=0))
+    trace = Trace(None if trace_block is None else _dim("trace_block", trace_block, least=0), trace_steps)
     fences = Fences()
     memories = _memories(
         function, arguments, lambda size: BlockLog(size, grid_dim, block_dim, sources.sites, findings, fences)
@@ -84,7 +88,11 @@ def simulate(
     warps = -(-block_dim[0] * block_dim[1] * block_dim[2] // 32)
     together = max(1, _LANES // (32 * warps))
     static_bytes = 0
-    for first in range(0, blocks, together):
+    starts = range(0, blocks, together)
+    if only_traced and trace.block is not None:
+        x, y, z = trace.block
+        starts, together = range(first := x + grid_dim[0] * (y + grid_dim[1] * z), first + 1), 1
+    for first in starts:
         batch = Batch(grid_dim, block_dim, first, min(together, blocks - first))
         memory = Memory(batch, findings, WarpOrder(batch), fences, trace)
         for log, arrays in memories:

@@ -10,14 +10,18 @@ from fastconv.testing.simulator.arrays import Array
 from fastconv.testing.simulator.batch import Batch, Dim
 from fastconv.testing.simulator.source import Site
 
-_MOST_STEPS, _MOST_NUMBERS = 3000, 400_000
+_THREADS = 128  # of a block that keeps all its steps
 
 
 class Trace:
-    """Steps of the block `block`, if any; `cut` says that there were more than are kept."""
+    """Steps of the block `block`, if any; `cut` says that there were more than are kept.
 
-    def __init__(self, block: Dim | None):
-        self.block, self.cut, self.numbers = block, False, 0
+    Each step is a dict: line, file, what, array (None for a barrier), elements (of each thread its first; -1 for none),
+    width (elements of a thread, side by side) and values (width, threads): what is in them after the access.
+    """
+
+    def __init__(self, block: Dim | None, most_steps: int = 3000):
+        self.block, self.most, self.cut, self.numbers = block, most_steps, False, 0
         self.steps: list[dict[str, Any]] = []
         self.arrays: dict[str, dict[str, Any]] = {}
         self.names: dict[int, str] = {}  # of arrays, each its own
@@ -39,7 +43,10 @@ class Trace:
         about = {"space": root.space, "shape": root.shape, "strides": root.strides, "item": root.dtype.itemsize}
         self.arrays.setdefault(name, {**about, "address": root.address, "dense": root.is_dense})
         step = {"line": site.line, "file": site.file, "what": what, "array": name, "elements": elements.tolist()}
-        self._add({**step, "width": width})
+        places = local + np.arange(width)[:, None]
+        values = np.zeros((width, batch.threads), array.dtype)
+        values[:, lanes[inside] - here.start] = array.data[np.minimum(places, len(array.data) - 1)]
+        self._add({**step, "width": width, "values": values})
 
     def barrier(self, batch: Batch, mask_lanes: np.ndarray, what: str, site: Site) -> None:
         here = self._here(batch)
@@ -53,6 +60,7 @@ class Trace:
                     "array": None,
                     "elements": came.tolist(),
                     "width": 1,
+                    "values": None,
                 }
             )
 
@@ -69,4 +77,4 @@ class Trace:
     def _add(self, step: dict[str, Any]) -> None:
         self.steps.append(step)
         self.numbers += len(step["elements"])
-        self.cut = len(self.steps) >= _MOST_STEPS or self.numbers >= _MOST_NUMBERS
+        self.cut = len(self.steps) >= self.most or self.numbers >= self.most * _THREADS
