@@ -14,11 +14,9 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
-from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np

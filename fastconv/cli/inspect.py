@@ -115,6 +115,8 @@ def _without(found: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
     """The architectures for which a kernel was not compiled."""
     compiled = {inspected.compiled.architecture for inspected in found}
     return [architecture for architecture in chosen if architecture not in compiled]
+
+
 def _draw(args: argparse.Namespace) -> int:
     """Write the picture of a kernel's tiles; the simulator runs it, nothing is compiled.
 

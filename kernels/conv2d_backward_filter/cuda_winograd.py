@@ -12,11 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastconv.kernels import cuda_winograd_tiles
-from fastconv.kernels.conv2d_backward_filter.cuda_split import THREADS as BIAS_THREADS
-from fastconv.kernels.conv2d_backward_filter.cuda_split import Chunks, _add_chunks, _backward_bias
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_batched_gemm import COLUMNS, DEPTH, ROWS, Product, multiply
-from fastconv.kernels.cuda_geometry import Conv2DGeometry
+from fastconv.kernels.cuda_chunks import row_sums_bytes, sum_rows
 from fastconv.kernels.cuda_winograd import PART_BYTES, POINTS, SIZE, STEP, THREADS, collect
 from fastconv.kernels.cuda_winograd_tiles import Tiles, tiles_of_conv2d
 from fastconv.kernels.cuda_winograd_transforms import FILTER_GRADIENT, both_sides
@@ -59,7 +57,7 @@ class Plan(NamedTuple):
 
 def workspace_bytes(problem):
     plan = Plan.of(problem)
-    return 4 * (plan.sums + plan.points + Chunks.of(problem).number * problem.K)
+    return 4 * (plan.sums + plan.points) + row_sums_bytes(_pixels(problem), problem.K)
 
 
 def unsupported(problem):
@@ -95,17 +93,12 @@ def cuda_winograd(problem, x, gy, gw, gb, workspace):
     chunks = plan.chunks if launches else 0  # without tiles the sums are 0
     grid = (-(-plan.x.channels * problem.K // THREADS),)
     launches.append(Launch(_gather, grid, (THREADS,), (sums, gw, plan.x, plan.gy, chunks)))
-    return launches + (_bias_launches(problem, gy, gb, bias_sums) if gb is not None else [])
+    return launches + ([] if gb is None else sum_rows(gy, gb, _pixels(problem), problem.K, bias_sums))
 
 
-def _bias_launches(problem, gy, gb, sums):
-    """The launches that sum gy."""
-    g, t = Conv2DGeometry.of(problem), Chunks.of(problem)
-    blocks = -(-g.K // BIAS_THREADS)
-    return [
-        Launch(_backward_bias, (blocks, t.number), (BIAS_THREADS,), (gy, sums, g, t)),
-        Launch(_add_chunks, (blocks,), (BIAS_THREADS,), (sums, gb, g.K, t.number)),
-    ]
+def _pixels(problem):
+    """Rows of gy, which the bias sums."""
+    return problem.N * problem.P * problem.Q
 
 
 @cuda_jit(FLOATS, FLOATS, Tiles, Tiles, int32, launch_bounds=THREADS)
