@@ -49,7 +49,8 @@ def test_what_is_missing_is_named(ladders):
     del readmes["im2col"]
     wrong = "\n".join(ladders.wrong_in(readmes))
     assert "max_pool2d: the pictures of max_pool2d are not those of its kernels" in wrong
-    assert wrong.count("conv2d: the counts of conv2d N=1 ") == 2
+    tables = readmes["conv2d"].count("<!-- counts: conv2d ")
+    assert wrong.count("conv2d: the counts of conv2d N=1 ") == tables > 0
     assert "im2col cuda_rows is in no README: <!-- counts: im2col ... -->" in wrong
     assert "im2col cuda_rows is in no README: <!-- tiles: im2col ... -->" in wrong
 

@@ -59,6 +59,11 @@ def test_the_trace_is_of_one_block(report):
     other = simulate(transposed, (2, 2), (32, 8), *np.zeros((2, 64, 64), np.float32), trace_block=(1, 1, 0))
     assert other.trace.steps[0]["elements"] == [32 * 65 + e for e in first["elements"]]
     assert len(other.trace.steps) == 18
+    alone = simulate(
+        *(transposed, (2, 2), (32, 8), *np.zeros((2, 64, 64), np.float32)), trace_block=(1, 1, 0), only_traced=True
+    )
+    assert [step["elements"] for step in alone.trace.steps] == [step["elements"] for step in other.trace.steps]
+    assert 4 * alone.totals.loads.requests == report.totals.loads.requests
     none = simulate(transposed, (2, 2), (32, 8), *np.zeros((2, 64, 64), np.float32), trace_block=None)
     assert not none.trace.steps and "no block was traced" in render(none)
 
