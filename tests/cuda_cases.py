@@ -143,7 +143,7 @@ PLANTED = [
     Planted("conv2d", "cuda_winograd", "prepared)\n", "workspace)\n"),
     Planted("conv2d", "cuda_winograd", "bias, y, workspace, relu, prepared", "None, y, workspace, relu, prepared"),
     Planted("conv2d", "cuda_winograd", "cuda.syncthreads()  #", "#", shared=PRODUCT),
-    Planted("conv2d", "cuda_winograd", "y % 4 + y // 4 * 64", "y", shared=PRODUCT),
+    Planted("conv2d", "cuda_winograd", "row + y * (ROWS // 2))", "row + y)", shared=PRODUCT),
     Planted("conv2d", "cuda_winograd_fused", "turned=False", "turned=True"),
     Planted("conv2d", "cuda_winograd_fused", "filters, bias", "filters, None"),
     Planted("conv2d", "cuda_winograd_fused", "cuda.syncthreads()  #", "#", shared=FUSED),
