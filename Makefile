@@ -29,8 +29,8 @@ demo: $(RUN_READY) ## train a small network on real digits and test it
 	@$(BIN)/fastconv train
 
 test: $(DEV_READY) ## run the tests
-	@echo "Running the tests: $(BIN)/pytest $(ARGS)"
-	@$(BIN)/pytest $(ARGS)
+	@echo "Running the tests: $(BIN)/pytest -n 2 --dist loadfile $(ARGS)"
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(DEV_READY) ## check format, style and types
 	@echo "Checking the format: ruff format --check"

@@ -14,10 +14,9 @@ import functools
 from typing import NamedTuple
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, uint32
+from fastconv.kernels.cuda_quads import COLUMNS, DEPTH, ROWS, SUMS, THREADS, multiply_slices
 from fastconv.kernels.cuda_vectors import ALIGNMENT, load4, store4
 
-ROWS, COLUMNS, DEPTH = 128, 64, 8  # of a block's tile, and of a slice
-THREADS = 128  # 16 down the rows, 8 along the columns
 LINE = ROWS + 4
 A_SLICES, B_SLICES = 2 * DEPTH * LINE, 2 * DEPTH * COLUMNS
 
@@ -67,8 +66,7 @@ def multiply_by(transposed):
     def _multiply(a, b, out, m):
         left = cuda.shared.array(A_SLICES, float32, ALIGNMENT)  # (2, DEPTH, LINE)
         right = cuda.shared.array(B_SLICES, float32, ALIGNMENT)  # (2, DEPTH, COLUMNS)
-        sums = cuda.local.array(64, float32)  # 8 rows x 8 columns
-        of_a, of_b = cuda.local.array(8, float32), cuda.local.array(8, float32)
+        sums = cuda.local.array(SUMS, float32)  # 8 rows x 8 columns
         next_a, next_b = cuda.local.array(8, float32), cuda.local.array(4, float32)
         thread, e, tile = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y), uint32(cuda.blockIdx.x)
         tiles = uint32(m.columns // COLUMNS)  # of a group, beside each other: neighbours have the same rows
@@ -126,17 +124,7 @@ def multiply_by(transposed):
                 a_at, b_at = uint32(a_at + a_step), uint32(b_at + b_step)
                 _fetch(a, b, a_at, b_at, half, next_a, next_b)
             i, j = uint32(copy * DEPTH * LINE + down), uint32(copy * DEPTH * COLUMNS + across)
-            end = uint32(i + DEPTH * LINE)
-            while i < end:
-                for d in range(2):  # of constant length: unrolled
-                    of_a[0], of_a[1], of_a[2], of_a[3] = load4(left, i + d * LINE)
-                    of_a[4], of_a[5], of_a[6], of_a[7] = load4(left, i + d * LINE + 64)
-                    of_b[0], of_b[1], of_b[2], of_b[3] = load4(right, j + d * COLUMNS)
-                    of_b[4], of_b[5], of_b[6], of_b[7] = load4(right, j + d * COLUMNS + 32)
-                    for y in range(8):
-                        for x in range(8):
-                            sums[y * 8 + x] += of_a[y] * of_b[x]
-                i, j = uint32(i + 2 * LINE), uint32(j + 2 * COLUMNS)
+            multiply_slices(sums, left, right, i, j, LINE, COLUMNS)
 
         for y in range(8):
             at = uint32(out_at + (y % 4 + y // 4 * 64) * b_pitch)

@@ -116,7 +116,7 @@ def test_the_implicit_gemm_moves_whole_sectors_without_conflicts():
     (report,) = reports
     report.raise_if_wrong()
     assert report.totals.bank_conflicts == 0
-    for line in map(report.line, ("load4(x,", "load4(w,", "store4(y, at", "store4(y, uint32")):
+    for line in map(report.line, ("load4(x,", "load4(w,", "store4(out, place")):
         assert line.sectors == line.ideal_sectors == 16 * line.requests > 0
 
 

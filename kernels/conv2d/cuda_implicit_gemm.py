@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
+from fastconv.kernels.cuda_quads import COLUMNS, DEPTH, ROWS, SUMS, THREADS, multiply_slices, store_row
 from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, load4, store4
 from fastconv.kernels.registry import kernel
 
-PIXELS, FILTERS, DEPTH = 128, 64, 8  # of a block's tile, and of a slice
-THREADS = 128  # 16 down the pixels, 8 along the filters
+PIXELS, FILTERS = ROWS, COLUMNS  # of a block's tile: 16 threads down the pixels, 8 along the filters
 ROW = PIXELS + 4
 X_SLICES, W_SLICES = 2 * DEPTH * ROW, 2 * DEPTH * FILTERS
 
@@ -56,28 +56,11 @@ def cuda_implicit_gemm(problem, x, w, bias, y, workspace, relu=False):
     return [Launch(_conv2d, (blocks,), (THREADS,), (x, w, given, y, g, plan))]
 
 
-@device_function
-def _store(y, sums, i, at, filters, wide):
-    """Eight sums, those from i on, to y[at] and y[at + 32] and what follows; `filters` are left there."""
-    if wide:
-        if filters > 0:
-            store4(y, at, sums[i], sums[i + 1], sums[i + 2], sums[i + 3])
-        if filters > 32:
-            store4(y, uint32(at + 32), sums[i + 4], sums[i + 5], sums[i + 6], sums[i + 7])
-    else:
-        for j in range(4):
-            if filters > j:
-                y[uint32(at + j)] = sums[i + j]
-            if filters > 32 + j:
-                y[uint32(at + 32 + j)] = sums[i + 4 + j]
-
-
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, launch_bounds=(THREADS, 3))
 def _conv2d(x, w, bias, y, g, plan):
     xs = cuda.shared.array(X_SLICES, float32, ALIGNMENT)  # (2, DEPTH, ROW)
     ws = cuda.shared.array(W_SLICES, float32, ALIGNMENT)  # (2, DEPTH, FILTERS)
-    sums = cuda.local.array(64, float32)  # 8 pixels x 8 filters
-    a, b = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    sums = cuda.local.array(SUMS, float32)  # 8 pixels x 8 filters
     thread = uint32(cuda.threadIdx.x)
     tile = uint32(cuda.blockIdx.x)  # neighbours have the same pixels
     pixels = uint32(g.N * g.P * g.Q)
@@ -163,17 +146,7 @@ def _conv2d(x, w, bias, y, g, plan):
                             next_w[i] = w[uint32(at + i)]
         if step > 0:
             x_at, w_at = uint32(old * DEPTH * ROW + down), uint32(old * DEPTH * FILTERS + across)
-            end = uint32(x_at + DEPTH * ROW)
-            while x_at < end:
-                for e in range(2):  # of constant length: unrolled
-                    a[0], a[1], a[2], a[3] = load4(xs, x_at + e * ROW)
-                    a[4], a[5], a[6], a[7] = load4(xs, x_at + e * ROW + 64)
-                    b[0], b[1], b[2], b[3] = load4(ws, w_at + e * FILTERS)
-                    b[4], b[5], b[6], b[7] = load4(ws, w_at + e * FILTERS + 32)
-                    for i in range(8):
-                        for j in range(8):
-                            sums[i * 8 + j] += a[i] * b[j]
-                x_at, w_at = uint32(x_at + 2 * ROW), uint32(w_at + 2 * FILTERS)
+            multiply_slices(sums, xs, ws, x_at, w_at, ROW, FILTERS)
         if step < uint32(plan.slices):
             for i in range(2):
                 for e in range(4):
@@ -190,6 +163,5 @@ def _conv2d(x, w, bias, y, g, plan):
     for i in range(8):
         pixel = uint32(pixel0 + down + i % 4 + i // 4 * 64)
         if pixel < pixels:
-            _store(
-                y, sums, i * 8, uint32(pixel * g.K + y0 + across), int32(g.group_K - int32(k0 + across)), plan.wide_w
-            )
+            filters = int32(g.group_K - int32(k0 + across))
+            store_row(y, sums, i * 8, uint32(pixel * g.K + y0 + across), filters, plan.wide_w)
