@@ -165,7 +165,9 @@ def test_bad_weights_and_options():
         metrics.CategoricalCrossentropy(logits=True)
 
 
-@pytest.mark.parametrize("cls", dict.fromkeys(type(metrics.get(name)) for name in sorted(metrics._TABLE)), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls", dict.fromkeys(type(metrics.get(name)) for name in sorted(metrics._TABLE)), ids=lambda cls: cls.__name__
+)
 def test_serialization(cls):
     metric = cls(name="own")
     config = metrics.serialize(metric)
