@@ -4,6 +4,8 @@ A ceiling is what the architecture that needs most takes with toolkit 13.0; inst
 A kernel that needs more fails and says by how much; where that is meant, its line here is raised.
 """
 
+import os
+
 import pytest
 from cuda_cases import NEEDS_TOOLKIT, cuda_kernels, shapes
 
@@ -98,8 +100,13 @@ def over_budget(found, ceilings):
             yield f"{value} {name}, {value - most} more than the {most} allowed"
 
 
+# The others take another five minutes.
+EVERY_TIME = ("sm_75", "sm_90", "sm_120")
+CHOSEN = ARCHITECTURES if os.environ.get("FASTCONV_TEST_EVERYTHING") else EVERY_TIME
+
+
 @NEEDS_TOOLKIT
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", CHOSEN)
 @pytest.mark.parametrize("kernel", cuda_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
 def test_budget(kernel, arch):
     problem = next(problem for problem in shapes(kernel.op).values() if kernel.unsupported(problem) is None)

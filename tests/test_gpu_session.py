@@ -60,7 +60,7 @@ def record(dry):
 
 def test_every_part_ends_well(record):
     tools = [f"compute-sanitizer {tool}" for tool in sanitizer.TOOLS]
-    assert list(record["parts"]) == ["facts", "tests", *tools, *(f"timings {op}" for op in timings.ops())]
+    assert list(record["parts"]) == ["facts", "tests", *tools, "training", *(f"timings {op}" for op in timings.ops())]
     assert {name: part["text"] for name, part in record["parts"].items() if part["status"] != "passed"} == {}
     assert re.match(r"\d+ passed", record["parts"]["tests"]["text"])
 
@@ -79,7 +79,7 @@ def test_nothing_in_the_facts_is_misspelt(record):
 def test_the_folder_is_small_and_says_that_times_are_made_up(dry, record):
     printed, out = dry
     names = {path.name for path in out.iterdir()}
-    assert names == {"gpu.json", "gpu.md", "facts.log", "tests.log", "sanitizer.log", "timings.log"}
+    assert names == {"gpu.json", "gpu.md", "facts.log", "tests.log", "sanitizer.log", "training.log", "timings.log"}
     text = (out / "gpu.md").read_text()
     assert record["dry_run"] and "every time here is made up" in text and "every time here is made up" in printed
     for op, name in GPU_KERNELS:
