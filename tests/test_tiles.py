@@ -156,8 +156,8 @@ def test_by_the_command_line(tmp_path, capsys):
     [
         (["cpu_direct", "--op", "conv2d"], "cpu_direct runs on the CPU; only kernels for a GPU have tiles"),
         (
-            ["cuda_depthwise", "--op", "conv2d", "--shape", "N=1 H=4 W=5 C=2 K=3 R=3 S=2"],
-            "cuda_depthwise cannot run N=1 H=4",
+            ["cuda_few_channels", "--op", "conv2d", "--shape", "N=1 H=4 W=5 C=9 K=3 R=3 S=2"],
+            "few_channels cannot run N=1 H=4",
         ),
         (["cuda_shared", "--shape", "N=1 H=4"], "lacks"),
     ],
