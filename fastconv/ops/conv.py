@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels.problem import Conv2DProblem, Padding
-from fastconv.ops.arrays import Result, as_arrays, resolve_data_format, to_nhwc
+from fastconv.ops.arrays import Result, array_module, as_arrays, is_on_gpu, resolve_data_format, to_nhwc
 from fastconv.ops.dispatch import run
 
 
@@ -52,7 +52,7 @@ def conv(
     problem = Conv2DProblem.of(x.shape, w.shape, strides, padding, dilation_rate, x.dtype)
     if b is not None and b.shape != (problem.K,):
         raise ValueError(f"bias must have shape ({problem.K},), one element a filter; received {b.shape}.")
-    result = Result(problem.y_shape, x.dtype, layout, out)
+    result = Result(problem.y_shape, x, layout, out)
     run("conv2d", problem, x, w, b, result.array, algorithm=algorithm)
     return result.finish()
 
@@ -76,10 +76,11 @@ def depthwise_conv(
 
     The other arguments, what is returned and raised: as `conv`, with K = C * M.
     """
-    array = np.asarray(kernel)
+    (array,) = as_arrays(kernel=kernel)
     if array.ndim != 4:
         raise ValueError(f"kernel must have shape (R, S, C, depth multiplier); received {array.shape}.")
-    channels = np.shape(inputs)[1 if resolve_data_format(data_format) == "channels_first" else -1]
+    shape = inputs.shape if is_on_gpu(inputs) else np.shape(inputs)
+    channels = shape[1 if resolve_data_format(data_format) == "channels_first" else -1]
     if array.shape[2] != channels:
         raise ValueError(f"kernel of shape {array.shape} is for {array.shape[2]} channels; inputs have {channels}.")
     grouped = array.reshape(*array.shape[:2], 1, -1)
@@ -115,7 +116,7 @@ def conv_backward_data(
     gy = to_nhwc(gy, "grad", layout)
     problem = Conv2DProblem.of(_nhwc_shape(input_shape, layout), w.shape, strides, padding, dilation_rate, gy.dtype)
     _check_grad(gy, problem)
-    result = Result(problem.x_shape, gy.dtype, layout, out)
+    result = Result(problem.x_shape, gy, layout, out)
     run("conv2d_backward_data", problem, gy, w, result.array, algorithm=algorithm)
     return result.finish()
 
@@ -150,8 +151,8 @@ def conv_backward_filter(
     x, gy = to_nhwc(x, "inputs", layout), to_nhwc(gy, "grad", layout)
     problem = Conv2DProblem.of(x.shape, kernel_shape, strides, padding, dilation_rate, x.dtype)
     _check_grad(gy, problem)
-    result = Result(problem.w_shape, x.dtype, "channels_last", out)
-    bias = np.empty(problem.K, x.dtype)
+    result = Result(problem.w_shape, x, "channels_last", out)
+    bias = array_module(x).empty(problem.K, x.dtype)
     run("conv2d_backward_filter", problem, x, gy, result.array, bias, algorithm=algorithm)
     return result.finish(), bias
 

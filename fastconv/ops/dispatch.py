@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import config, kernels
 from fastconv.buffers import aligned_bytes
+from fastconv.ops.arrays import array_module
 
 _scratch = threading.local()
 _kept: dict[tuple[int, str, Any], np.ndarray] | None = None  # what kernels have made of filters
@@ -55,6 +56,17 @@ def _thread_count() -> Callable[[], int]:
     return thread_count
 
 
+def _run_on_gpu(op: str, problem: Any, arrays: Any, algorithm: str, relu: Any) -> bool:
+    """`run` on CuPy's arrays: on the device's current stream, without waiting."""
+    kernel = kernels.choose(op, problem, algorithm, "gpu", lambda k: config.winograd() or "winograd" not in k.name)
+    if kernel.device != "gpu":
+        raise ValueError(f"{op}: {algorithm} runs on the CPU; the arrays are in a GPU's memory.")
+    scratch = array_module(arrays[0]).empty(kernel.workspace_bytes(problem), np.uint8)
+    epilogue = {"relu": relu} if relu is not None and "relu" in kernel.fuses else {}
+    kernel(problem, *arrays, workspace=scratch, **epilogue)
+    return bool(epilogue)
+
+
 @functools.lru_cache(maxsize=4096)
 def _chosen(op: str, problem: Any, algorithm: str, winograd: bool, threads: int) -> tuple[kernels.Kernel, int]:
     """The kernel and the bytes of its workspace, which depend on the number of threads."""
@@ -72,6 +84,8 @@ def run(
 ) -> bool:
     """Run `op` on C-contiguous arrays of the problem's dtype: the inputs, then the outputs, as the op's folder states.
 
+    NumPy's arrays are for kernels on the CPU, others, CuPy's, for those on a GPU.
+
     Args:
         fixed: whether the filters are weights, which do not change within `fixed_filters`.
         relu: what a kernel that fuses a ReLU takes for it; None for no ReLU.
@@ -79,6 +93,8 @@ def run(
     Returns:
         Whether the kernel applied the ReLU, too.
     """
+    if not isinstance(arrays[0], np.ndarray):
+        return _run_on_gpu(op, problem, arrays, algorithm, relu)
     kernel, size = _chosen(op, problem, algorithm, config.winograd(), _thread_count()())
     epilogue: dict[str, Any] = {}
     if relu is not None and "relu" in kernel.fuses:

@@ -82,7 +82,7 @@ def max_pool_backward(
     x, gy = to_nhwc(x, "inputs", layout), to_nhwc(gy, "grad", layout)
     problem = Pool2DProblem.of(x.shape, pool_size, strides, padding, x.dtype)
     _check_grad(gy, problem)
-    result = Result(problem.x_shape, x.dtype, layout, out)
+    result = Result(problem.x_shape, x, layout, out)
     run("max_pool2d_backward", problem, x, gy, result.array, algorithm=algorithm)
     return result.finish()
 
@@ -117,7 +117,7 @@ def average_pool_backward(
         sizes = tuple(sizes[i] for i in (0, 2, 3, 1))
     problem = Pool2DProblem.of(sizes, pool_size, strides, padding, gy.dtype)
     _check_grad(gy, problem)
-    result = Result(problem.x_shape, gy.dtype, layout, out)
+    result = Result(problem.x_shape, gy, layout, out)
     run("average_pool2d_backward", problem, gy, result.array, algorithm=algorithm)
     return result.finish()
 
@@ -127,7 +127,7 @@ def _forward(op, inputs, pool_size, strides, padding, data_format, algorithm, ou
     (x,) = as_arrays(inputs=inputs)
     x = to_nhwc(x, "inputs", layout)
     problem = Pool2DProblem.of(x.shape, pool_size, strides, padding, x.dtype)
-    result = Result(problem.y_shape, x.dtype, layout, out)
+    result = Result(problem.y_shape, x, layout, out)
     run(op, problem, x, result.array, algorithm=algorithm)
     return result.finish()
 
