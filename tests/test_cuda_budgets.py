@@ -22,6 +22,8 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("conv2d", "cuda_im2col", "_im2col"): (22, 550),
     ("conv2d", "cuda_im2col", "_multiply"): (128, 2650),
     ("conv2d", "cuda_depthwise", "_conv2d"): (40, 500),
+    ("conv2d", "cuda_grouped", "_conv2d"): (72, 850),
+    ("conv2d_backward_data", "cuda_grouped", "_backward_data"): (96, 1000),
     ("conv2d", "cuda_few_channels", "_conv2d"): (71, 1250),
     ("conv2d", "cuda_implicit_gemm", "_conv2d"): (167, 2600),
     ("conv2d", "cuda_mma_tf32", "_conv2d"): (162, 2700),

@@ -19,5 +19,5 @@ DEFAULT = {
         "cpu_im2col",
         "reference",
     ),
-    "gpu": ("cuda_depthwise", "cuda_implicit_gemm", "cuda_naive"),
+    "gpu": ("cuda_depthwise", "cuda_grouped", "cuda_implicit_gemm", "cuda_naive"),
 }
