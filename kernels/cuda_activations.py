@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_sums import warp_sum
 
 THREADS = 256
 WARP = 32
@@ -166,14 +167,6 @@ def _backward(gy, y, x, gx, count, kind, a, b, c):
         gx[i] = gy[i] * slope
 
 
-@device_function
-def _warp_sum(value):
-    """The sum over a warp, in every lane; always in the same order."""
-    for bits in (16, 8, 4, 2, 1):
-        value += cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
-    return value
-
-
 @cuda_jit(FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
 def _softmax(x, y, rows, columns, log):
     lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
@@ -196,7 +189,7 @@ def _softmax(x, y, rows, columns, log):
     while i < end:
         total += math.exp(x[i] - largest)
         i = uint32(i + WARP)
-    total = _warp_sum(total)
+    total = warp_sum(total)
     i = start
     while i < end:
         v = x[i] - largest
@@ -215,7 +208,7 @@ def _softmax_backward(gy, y, gx, rows, columns, log):
     while i < end:
         total += gy[i] if log else gy[i] * y[i]
         i = uint32(i + WARP)
-    total = _warp_sum(total)
+    total = warp_sum(total)
     i = start
     while i < end:
         gx[i] = gy[i] - math.exp(y[i]) * total if log else (gy[i] - total) * y[i]

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_sums import block_sum, warp_sum
 
 WARP = 32
 ROWS = 8  # of a block
@@ -74,14 +75,6 @@ def weighted_sum(values: Any, factors: Any, totals: Any, row: Any, column: int) 
 
 
 @device_function
-def _warp_sum(value):
-    """The sum over a warp, in every lane; always in the same order."""
-    for bits in (16, 8, 4, 2, 1):
-        value += cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
-    return value
-
-
-@device_function
 def _warp_max(value):
     for bits in (16, 8, 4, 2, 1):
         other = cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
@@ -140,15 +133,15 @@ def _of_rows(
     if kind == CROSSENTROPY_OF_LOGITS or kind == CATEGORICAL_HINGE:
         a = _warp_max(a)
     else:
-        a = _warp_sum(a)
-    b, c = _warp_sum(b), _warp_sum(c)
+        a = warp_sum(a)
+    b, c = warp_sum(b), warp_sum(c)
     place = int32(columns)  # of the largest wrong element
     if kind == CROSSENTROPY_OF_LOGITS:
         column = lane
         while column < uint32(columns):
             c += math.exp(y_pred[uint32(first + column)] - a)
             column = uint32(column + WARP)
-        c = _warp_sum(c)
+        c = warp_sum(c)
     elif kind == CATEGORICAL_HINGE:
         column = lane
         while column < uint32(columns):
@@ -178,7 +171,7 @@ def _of_rows(
             elif t != float32(0):
                 value -= t * (y_pred[i] - a - math.log(c))
             column = uint32(column + WARP)
-        value, counted_targets = _warp_sum(value), _warp_sum(counted_targets)
+        value, counted_targets = warp_sum(value), warp_sum(counted_targets)
     elif kind == CATEGORICAL_HINGE:
         value = max(a - b + float32(1), float32(0))
     else:
@@ -296,7 +289,7 @@ def _of_columns(
         if has_gradient:
             gradient[i] = _slope(kind, p, t, fused, epsilon, delta) * share * factor
         column = uint32(column + WARP)
-    value = _warp_sum(value)
+    value = warp_sum(value)
     if lane == uint32(0):
         values[row] = value * share
 
@@ -323,7 +316,7 @@ def _matches(
             if p == targets[i]:
                 value += float32(1)
             column = uint32(column + WARP)
-        value = _warp_sum(value) / float32(columns)
+        value = warp_sum(value) / float32(columns)
     else:
         wanted = _first_largest(targets, first, columns, lane) if not labels else int32(targets[row])
         if kind == SAME_LARGEST:
@@ -337,7 +330,7 @@ def _matches(
                     if y_pred[uint32(first + column)] > at_wanted:
                         value += float32(1)
                     column = uint32(column + WARP)
-                value = _warp_sum(value)
+                value = warp_sum(value)
                 value = float32(1) if value < parameter and abs(at_wanted) < _INFINITY else float32(0)
     if lane == uint32(0):
         values[row] = value
@@ -374,13 +367,6 @@ def _weighted_sum(values, factors, totals, row, count, column, columns):
     while i < uint32(count):
         total += values[i] * factors[i]
         i = uint32(i + THREADS)
-    shares[thread] = total
-    cuda.syncthreads()
-    half = uint32(THREADS // 2)
-    while half > uint32(0):
-        if thread < half:
-            shares[thread] += shares[uint32(thread + half)]
-        cuda.syncthreads()
-        half = uint32(half // 2)
+    total = block_sum(shares, thread, THREADS, total)
     if thread == uint32(0):
-        totals[uint32(uint32(row[0]) * columns + column)] = shares[0]
+        totals[uint32(uint32(row[0]) * columns + column)] = total

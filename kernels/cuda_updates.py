@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
+from fastconv.kernels.cuda_sums import block_sum
 
 THREADS = 256
 
@@ -183,13 +184,6 @@ def _penalty(value, totals, row, count, l1, l2, column, columns):
         v = value[i]
         total += l1 * abs(v) + l2 * v * v
         i = uint32(i + THREADS)
-    shares[thread] = total
-    cuda.syncthreads()
-    half = uint32(THREADS // 2)
-    while half > uint32(0):
-        if thread < half:
-            shares[thread] += shares[uint32(thread + half)]
-        cuda.syncthreads()
-        half = uint32(half // 2)
+    total = block_sum(shares, thread, THREADS, total)
     if thread == uint32(0):
-        totals[uint32(uint32(row[0]) * columns + column)] = shares[0]
+        totals[uint32(uint32(row[0]) * columns + column)] = total

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
-from fastconv.testing import find_shapes, simulate
+from fastconv.testing import find_shapes
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import OPS, cases
 
@@ -48,11 +49,7 @@ def run_simulated(kernel, problem, case):
     outputs = [np.full_like(array, np.nan, np.float32) for array in case.expected.values()]
     workspace = np.empty(kernel.workspace_bytes(problem), np.uint8)
     reports = [
-        simulate(
-            launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-        )
-        for launch in kernel.run(problem, *inputs, *outputs, workspace)
-        if 0 not in launch.grid
+        simulated(launch) for launch in kernel.run(problem, *inputs, *outputs, workspace) if 0 not in launch.grid
     ]
     for report in reports:
         report.raise_if_wrong()

@@ -6,11 +6,16 @@ from fastconv.kernels import cuda
 from fastconv.testing import simulate
 
 
+def simulated(launch):
+    """What the simulator says of a launch."""
+    return simulate(
+        launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
+    )
+
+
 def simulate_launch(launch):
     """Run a launch in the simulator; a race, a wrong index and the like raise."""
-    simulate(
-        launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-    ).raise_if_wrong()
+    simulated(launch).raise_if_wrong()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulate_launch, simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import find
@@ -248,7 +249,7 @@ def results(name, problem):
     reports, y = [], np.full(problem.y_shape, np.nan, np.float32)
 
     def launcher(launch):
-        reports.append(simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None))
+        reports.append(simulated(launch))
         reports[0].raise_if_wrong()
 
     with launched_by(launcher):
@@ -257,7 +258,7 @@ def results(name, problem):
 
 
 def test_several_tiles_each_way():
-    with launched_by(lambda launch: simulate(launch.kernel, launch.grid, launch.block, *launch.args).raise_if_wrong()):
+    with launched_by(simulate_launch):
         check_kernel(CONV2D, RAGGED, only=("integers", "floats"))
 
 

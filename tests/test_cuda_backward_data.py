@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import find
@@ -13,7 +14,7 @@ from fastconv.kernels.cuda import Launch
 from fastconv.kernels.cuda_taps import TapSteps, first_tap
 from fastconv.kernels.cuda_transpose import transpose
 from fastconv.kernels.cupy_matmul import MatMul
-from fastconv.testing import check_kernel, simulate
+from fastconv.testing import check_kernel
 from fastconv.testing.kernel_cases import empty_arrays
 
 OP = "conv2d_backward_data"
@@ -28,10 +29,6 @@ def steps(name, problem):
     kernel = kernels.get(OP, name)
     arrays = [np.ones_like(array) for array in empty_arrays(OP, problem)]
     return kernel.run(problem, *arrays, np.zeros(kernel.workspace_bytes(problem), np.uint8))
-
-
-def simulated(launch):
-    return simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None)
 
 
 def check(name, problem, *only):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import ARCHITECTURES, find
@@ -14,7 +15,7 @@ from fastconv.kernels.conv2d_backward_filter import cuda_depthwise, cuda_few_cha
 from fastconv.kernels.cuda import Launch
 from fastconv.kernels.cuda_chunks import Chunks, sum_rows
 from fastconv.kernels.cuda_pixels import Step, pixel_place, walk_on
-from fastconv.testing import KernelMismatch, Mismatch, check_kernel, find_shapes, shape_lists, simulate
+from fastconv.testing import KernelMismatch, Mismatch, check_kernel, find_shapes, shape_lists
 from fastconv.testing.kernel_cases import empty_arrays
 
 OP = "conv2d_backward_filter"
@@ -34,12 +35,6 @@ CASES = [
 ROUND = PROBLEM.parse("N=1 H=16 W=16 C=16 K=64 R=3 S=3 padding=same")  # whole sectors, and several chunks
 ROUND_DEPTHWISE = PROBLEM.parse("N=1 H=16 W=16 C=64 K=64 R=3 S=3 padding=same groups=64")
 MIB = 1 << 20
-
-
-def simulated(launch):
-    return simulate(
-        launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-    )
 
 
 def steps(name, problem):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from cuda_cases import PLANTED, cuda_kernels, shapes
+from lab import simulate_launch
 
 from fastconv.kernels import cuda, registry
-from fastconv.testing import Mismatch, SimulationError, check_kernel, simulate
+from fastconv.testing import Mismatch, SimulationError, check_kernel
 
 HERE = Path(__file__).parent
 CASES = [f"{kernel.op}-{kernel.name}-{name}" for kernel in cuda_kernels() for name in shapes(kernel.op)]
@@ -19,12 +20,7 @@ CASES = [f"{kernel.op}-{kernel.name}-{name}" for kernel in cuda_kernels() for na
 def check_in_simulator(kernel, problem, only=None):
     """`check_kernel` with every launch simulated; a race, a wrong index and the like fail, too."""
 
-    def launcher(launch):
-        simulate(
-            launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-        ).raise_if_wrong()
-
-    with cuda.launched_by(launcher):
+    with cuda.launched_by(simulate_launch):
         check_kernel(kernel, problem, only=only)
 
 

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulate_launch, simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import ARCHITECTURES, find
@@ -288,7 +289,7 @@ def run(problem, case):
     reports, y = [], np.full(problem.y_shape, np.nan, np.float32)
 
     def launcher(launch):
-        reports.append(simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None))
+        reports.append(simulated(launch))
         reports[0].raise_if_wrong()
 
     with launched_by(launcher):
@@ -297,7 +298,7 @@ def run(problem, case):
 
 
 def test_several_tiles_each_way():
-    with launched_by(lambda launch: simulate(launch.kernel, launch.grid, launch.block, *launch.args).raise_if_wrong()):
+    with launched_by(simulate_launch):
         check_kernel(CONV2D, RAGGED, only=("integers", "floats"))
 
 
@@ -321,7 +322,7 @@ def test_the_error_is_that_of_tf32():
 def test_float32s_bound_is_too_narrow_for_it(monkeypatch):
     assert CONV2D.precision == "tf32" and CONV2D.exact
     other = kernels.Kernel(**{**vars(CONV2D), "precision": ""})
-    with launched_by(lambda launch: simulate(launch.kernel, launch.grid, launch.block, *launch.args).raise_if_wrong()):
+    with launched_by(simulate_launch):
         with pytest.raises(KernelMismatch) as failed:
             check_kernel(other, RAGGED, only=("integers", "floats"))
     assert failed.value.check == "floats", "integers are exact"

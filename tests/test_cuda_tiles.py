@@ -4,12 +4,13 @@ import types
 
 import numpy as np
 import pytest
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.kernels import cuda, cupy_matmul
 from fastconv.kernels.conv2d import cuda_im2col, cuda_register_tile, cuda_shared_filter
 from fastconv.kernels.cuda import Launch
-from fastconv.testing import check_kernel, simulate
+from fastconv.testing import check_kernel
 from fastconv.testing.kernel_cases import empty_arrays
 
 ROUND = kernels.Conv2DProblem.parse("N=1 H=16 W=16 C=16 K=64 R=3 S=3 padding=same")  # every tile is full
@@ -22,12 +23,6 @@ def steps(name, problem):
     kernel = kernels.get("conv2d", name)
     arrays = [np.ones_like(array) for array in empty_arrays("conv2d", problem)]
     return kernel.run(problem, *arrays, np.zeros(kernel.workspace_bytes(problem), np.uint8))
-
-
-def simulated(launch):
-    return simulate(
-        launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import find
@@ -108,7 +109,7 @@ def test_the_implicit_gemm_moves_whole_sectors_without_conflicts():
     reports = []
 
     def launcher(launch):
-        reports.append(simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None))
+        reports.append(simulated(launch))
 
     arrays = [np.zeros_like(array) for array in empty_arrays("conv2d", problem)]
     with launched_by(launcher):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_cases import NEEDS_TOOLKIT
+from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.architectures import find
@@ -10,17 +11,13 @@ from fastconv.inspecting.report import inspect_kernel
 from fastconv.kernels import cpu_winograd_transforms as cpu
 from fastconv.kernels import cuda, cuda_winograd, cuda_winograd_transforms
 from fastconv.kernels.conv2d_backward_filter import cuda_winograd as cuda_filter_gradient
-from fastconv.testing import check_kernel, simulate
+from fastconv.testing import check_kernel
 from fastconv.testing.kernel_cases import empty_arrays, float_case
 
 FORWARD = [("conv2d", "cuda_winograd_fused"), ("conv2d", "cuda_winograd")]
 KERNELS = [*FORWARD, ("conv2d_backward_data", "cuda_winograd_fused"), ("conv2d_backward_data", "cuda_winograd")]
 MANY = kernels.Conv2DProblem.parse("N=2 H=33 W=31 C=3 K=5 R=3 S=3 padding=same")  # 144 tiles of 4 x 4
 ROUND = kernels.Conv2DProblem.parse("N=1 H=8 W=16 C=64 K=64 R=3 S=3 padding=same")
-
-
-def simulated(launch):
-    return simulate(launch.kernel, launch.grid, launch.block, *launch.args, trace_block=None)
 
 
 def run(kernel, problem, arrays, **options):

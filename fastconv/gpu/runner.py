@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.gpu import network as network_module
 from fastconv.gpu import objective as objective_module
 from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
@@ -28,12 +27,15 @@ class Runner:
     Args:
         model: built; for training compiled, with its optimizer built.
 
+    Attributes:
+        model, memory, parameters: what it was made for, where its arrays are, and the weights there.
+
     Raises:
         Unsupported: a layer, loss, metric or optimizer of the model runs on the CPU only; the message names it.
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         self._objective = model._objective
         for layer in model.layers:
             recorded_class(layer)
@@ -46,9 +48,9 @@ class Runner:
             slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
         ids = {id(variable) for variable in trained}
         self.made_for = self._key(model)
-        self._memory = Memory()
+        self.memory = Memory()
         others = [variable for variable in model.weights if id(variable) not in ids]
-        self._parameters = Parameters(self._memory, trained, others, slots)
+        self.parameters = Parameters(self.memory, trained, others, slots)
         self._steps: dict[Any, _Step] = {}
         self._totals: Any = None
         self._pending: list[tuple[list[float], int]] = []
@@ -66,8 +68,8 @@ class Runner:
     def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one training step."""
         self._run("train", x, y, sample_weight)
-        self._parameters.changed()
-        self._model.optimizer.count_step()
+        self.parameters.changed()
+        self.model.optimizer.count_step()
 
     def test(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one step of evaluation."""
@@ -76,12 +78,12 @@ class Runner:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The model's outputs, a new array of the host."""
         step = self._run("predict", x, None, None)
-        return self._memory.download(step.y_pred)
+        return self.memory.download(step.y_pred)
 
     def settle(self) -> None:
         """Wait for all steps that were queued, and take their sums into the model's loss and metrics."""
         if self._pending:
-            sums = self._memory.download(self._totals).astype(np.float64)
+            sums = self.memory.download(self._totals).astype(np.float64)
             for row, (counts, width) in zip(sums, self._pending, strict=False):
                 objective_module.take(self._objective, row[:width], counts, float(row[width:].sum()))
             self._pending.clear()
@@ -89,7 +91,7 @@ class Runner:
     def release(self) -> None:
         """Bring everything back to the host; the runner is not used any more."""
         self.settle()
-        self._parameters.release()
+        self.parameters.release()
 
     def __deepcopy__(self, memo: Any) -> None:
         """A copy of a model makes a runner of its own."""
@@ -103,7 +105,7 @@ class Runner:
         step = self._steps.get(key)
         if step is None:
             step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
-        self._parameters.push()
+        self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
             self.settle()
         counts = step.run(x, y, sample_weight, len(self._pending))
@@ -115,23 +117,8 @@ class Runner:
         """The sums of steps on the device, (rows, width)."""
         if self._totals is None or self._totals.shape[1] != width:
             self.settle()
-            self._totals = self._memory.zeros((_ROWS, width))
+            self._totals = self.memory.zeros((_ROWS, width))
         return self._totals
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-        return self._model
-
-    @property
-    def memory(self) -> Memory:
-        """Where its arrays are."""
-        return self._memory
-
-    @property
-    def parameters(self) -> Parameters:
-        """Its weights on the device."""
-        return self._parameters
 
 
 class _Step:
@@ -216,6 +203,3 @@ class _Step:
 def _padded(size: int) -> int:
     """Elements that a part of a block takes: the next one begins on a multiple of 256 bytes."""
     return -(-size // 64) * 64
-
-
-Unsupported = network_module.Unsupported

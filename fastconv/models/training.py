@@ -272,7 +272,7 @@ class Trainer(Compiled):
         """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
 
         Raises:
-            gpu.Unsupported: the model has a part that runs on the CPU only.
+            gpu.network.Unsupported: the model has a part that runs on the CPU only.
         """
         if current_device() == "cpu":
             if self._runner is not None:
