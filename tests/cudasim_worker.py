@@ -19,7 +19,7 @@ from fastconv.kernels.cuda import Launch
 from fastconv.testing import KernelMismatch, check_kernel
 from fastconv.testing.kernel_cases import empty_arrays
 
-EVERYTHING = bool(os.environ.get("FASTCONV_TEST_EVERYTHING"))  # an hour's work
+EVERYTHING = bool(os.environ.get("FASTCONV_TEST_EVERYTHING"))  # takes several times as long
 SHAPES = 4  # of a kernel, else
 LONG = 512  # threads: with barriers each takes Numba's simulator a millisecond or two
 TOO_LONG = 4096  # unless it is the least that a kernel has

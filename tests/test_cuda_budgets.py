@@ -102,7 +102,7 @@ def over_budget(found, ceilings):
             yield f"{value} {name}, {value - most} more than the {most} allowed"
 
 
-# The others take another five minutes.
+# The others would take more than as long again.
 EVERY_TIME = ("sm_75", "sm_90", "sm_120")
 CHOSEN = ARCHITECTURES if os.environ.get("FASTCONV_TEST_EVERYTHING") else EVERY_TIME
 
