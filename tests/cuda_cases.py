@@ -337,6 +337,10 @@ PLANTED = [
     Planted("conv2d", "cuda_winograd", "row + y * (ROWS // 2))", "row + y)", shared=PRODUCT),
     Planted("conv2d", "cuda_grouped", "uint32(g.group_K) * g.group_C", "uint32(g.group_K) * g.group_K"),
     Planted("conv2d", "cuda_grouped", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")),
+    Planted(
+        "conv2d_backward_filter", "cuda_grouped", "uint32(g.group_K) * g.group_C + c", "uint32(g.group_K) * g.group_C"
+    ),
+    Planted("conv2d_backward_filter", "cuda_grouped", "min(row + to.terms, g.N * g.P)", "row + to.terms"),
     Planted("conv2d_backward_data", "cuda_grouped", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_grouped", "q - step.q", "q + step.q"),
     Planted("conv2d", "cuda_winograd_fused", "turned=False", "turned=True"),
