@@ -337,9 +337,6 @@ PLANTED = [
     Planted("conv2d", "cuda_winograd", "row + y * (ROWS // 2))", "row + y)", shared=PRODUCT),
     Planted("conv2d", "cuda_grouped", "uint32(g.group_K) * g.group_C", "uint32(g.group_K) * g.group_K"),
     Planted("conv2d", "cuda_grouped", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")),
-    Planted(
-        "conv2d_backward_filter", "cuda_grouped", "uint32(g.group_K) * g.group_C + c", "uint32(g.group_K) * g.group_C"
-    ),
     Planted("conv2d_backward_filter", "cuda_grouped", "a[e] * b[f]", "a[f] * b[e]"),
     Planted("conv2d_backward_filter", "cuda_grouped", "* g.stride_h - g.pad_top", "- g.pad_top"),
     Planted("conv2d_backward_data", "cuda_grouped", "c - group * g.group_C", "c"),
