@@ -1,10 +1,10 @@
 """conv2d_backward_filter with a few channels a group, with 4 x 4 elements of gw for each thread.
 
 Beside cuda_split, where each product takes two loads: a thread has one tap, four channels and four filters of a group,
-and for each pixel reads four floats of x and four of gy, for 16 multiply-adds. A tile of cuda_implicit_gemm would be all
-but empty. The pixels are cut into chunks and added in order, as in cuda_split. Threads are numbered along K, so a warp's
-have neighbouring groups and read neighbours in x and gy. Limited by loads from the level-1 cache; with four channels a
-group by bytes.
+and for each pixel reads four floats of x and four of gy, for 16 multiply-adds. A tile of cuda_implicit_gemm would be
+all but empty. The pixels are cut into chunks and added in order, as in cuda_split. Threads are numbered along K, so a
+warp's have neighbouring groups and read neighbours in x and gy. Limited by loads from the level-1 cache; with four
+channels a group by bytes.
 """
 
 from __future__ import annotations
