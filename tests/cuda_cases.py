@@ -334,6 +334,8 @@ PLANTED = [
     Planted("conv2d", "cuda_winograd", "row + y * (ROWS // 2))", "row + y)", shared=PRODUCT),
     Planted("conv2d", "cuda_grouped", "uint32(g.group_K) * g.group_C", "uint32(g.group_K) * g.group_K"),
     Planted("conv2d", "cuda_grouped", "int32(p + i) < g.P", "int32(p + i) <= g.P", ("integers", "bounds")),
+    Planted("conv2d_backward_filter", "cuda_grouped", "a[e] * b[f]", "a[f] * b[e]"),
+    Planted("conv2d_backward_filter", "cuda_grouped", "* g.stride_h - g.pad_top", "- g.pad_top"),
     Planted("conv2d_backward_data", "cuda_grouped", "c - group * g.group_C", "c"),
     Planted("conv2d_backward_data", "cuda_grouped", "q - step.q", "q + step.q"),
     Planted("conv2d", "cuda_winograd_fused", "turned=False", "turned=True"),

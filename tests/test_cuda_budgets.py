@@ -68,6 +68,8 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("conv2d_backward_data", "cuda_winograd", "_spread"): (60, 900),
     ("conv2d_backward_data", "cuda_winograd_fused", "_convolve"): (128, 1800),
     ("conv2d_backward_data", "cuda_winograd_fused", "_filters"): (64, 350),
+    ("conv2d_backward_filter", "cuda_grouped", "_add_rows"): (40, 200),
+    ("conv2d_backward_filter", "cuda_grouped", "_backward_filter"): (64, 1250),
     ("conv2d_backward_filter", "cuda_winograd", "_add_rows"): (40, 200),
     ("conv2d_backward_filter", "cuda_winograd", "_collect"): (64, 900),
     ("conv2d_backward_filter", "cuda_winograd", "_gather"): (96, 500),

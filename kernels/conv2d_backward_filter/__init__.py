@@ -9,5 +9,5 @@ threads.
 
 DEFAULT = {
     "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"),
-    "gpu": ("cuda_depthwise", "cuda_few_channels", "cuda_implicit_gemm", "cuda_naive"),
+    "gpu": ("cuda_depthwise", "cuda_grouped", "cuda_few_channels", "cuda_implicit_gemm", "cuda_naive"),
 }
