@@ -14,13 +14,14 @@ BIN := $(VENV)/bin
 # Stamps: they are newer than pyproject.toml once what it asks for is installed.
 RUN_READY := $(VENV)/.ready-to-run
 DEV_READY := $(VENV)/.ready-to-develop
+PEERS_READY := $(VENV)/.ready-to-compare
 TYPES := $(VENV)/types
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench gpu browser clean
+.PHONY: help demo test test-peers lint bench gpu browser clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 	@echo "VENV=folder (default .venv) and PYTHON=program (default: a Python 3.11 to 3.13) can be given; for gpu"
 	@echo "GPU_PYTHON=program (default: that of VENV if there is one, else python3), which must have CuPy and numba-cuda."
 
@@ -31,6 +32,10 @@ demo: $(RUN_READY) ## train a small network on real digits and test it
 test: $(DEV_READY) ## run the tests
 	@echo "Running the tests: $(BIN)/pytest -n 2 --dist loadfile $(ARGS)"
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+test-peers: $(PEERS_READY) ## compare with Keras (installs Keras and its backends first: 4 GB)
+	@echo "Comparing with Keras: $(BIN)/pytest -m peers $(ARGS)"
+	@$(BIN)/pytest -m peers $(ARGS)
 
 lint: $(DEV_READY) ## check format, style and types
 	@echo "Checking the format: ruff format --check"
@@ -60,7 +65,8 @@ clean: ## remove .venv and everything built
 	find fastconv kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV_READY): EXTRAS := [dev]
-$(RUN_READY) $(DEV_READY): pyproject.toml
+$(PEERS_READY): EXTRAS := [dev,peers]
+$(RUN_READY) $(DEV_READY) $(PEERS_READY): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		test -n "$(PYTHON)" || { \
 			echo "No Python 3.11 to 3.13 with venv and ensurepip was found."; \

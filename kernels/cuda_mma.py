@@ -22,7 +22,8 @@ import numpy as np
 from llvmlite import ir
 from numba import float32, types
 
-from fastconv.kernels.cuda import instruction
+from fastconv.kernels.cuda import device_function, instruction, uint32
+from fastconv.kernels.cuda_vectors import store2
 
 NEEDS = (8, 0)  # the first compute capability with these instructions
 _FLOAT, _BITS = ir.FloatType(), ir.IntType(32)
@@ -99,3 +100,21 @@ def _ptx(builder, text, result, operands):
     kind = ir.FunctionType(result, [operand.type for operand in operands])
     code = ir.InlineAsm(kind, text, ",".join(constraints), side_effect=False)
     return builder.call(code, operands, attrs=("convergent",))
+
+
+@device_function
+def store_pairs(y, sums, i, at, filters, wide):
+    """Four pairs of a thread's sums, from i on and 4 apart, to y[at], y[at + 8] and so on; `filters` are left there.
+
+    wide: whether y's pairs lie on multiples of 8 bytes.
+    """
+    for j in range(4):
+        first, second = sums[i + j * 4], sums[i + j * 4 + 1]
+        if wide:
+            if filters > j * 8:
+                store2(y, uint32(at + j * 8), first, second)
+        else:
+            if filters > j * 8:
+                y[uint32(at + j * 8)] = first
+            if filters > j * 8 + 1:
+                y[uint32(at + j * 8 + 1)] = second

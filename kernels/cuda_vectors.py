@@ -17,7 +17,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import config, float32, types
 
-from fastconv.kernels.cuda import instruction
+from fastconv.kernels.cuda import device_function, instruction, uint32
 
 BYTES = 16
 ALIGNMENT = None if config.ENABLE_CUDASIM else BYTES  # of a shared array: Numba's simulator takes none
@@ -49,6 +49,14 @@ def load4(typing, array, i):
         return context.make_tuple(builder, _FLOAT4, lanes)
 
     return _FLOAT4(array, i), emit
+
+
+@device_function
+def load_four(array, i, wide):
+    """The four floats from array[i] on, by `load4` if `wide`; array[i] may lie anywhere if not."""
+    if wide:
+        return load4(array, i)
+    return array[i], array[uint32(i + 1)], array[uint32(i + 2)], array[uint32(i + 3)]
 
 
 def _store4(array, i, a, b, c, d):

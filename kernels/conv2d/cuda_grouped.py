@@ -10,9 +10,9 @@ bytes.
 from __future__ import annotations
 
 from fastconv.kernels import cuda_geometry
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
-from fastconv.kernels.cuda_vectors import aligned, load4, store4
+from fastconv.kernels.cuda_vectors import aligned, load4, load_four, store4
 from fastconv.kernels.registry import kernel
 
 THREADS = 128
@@ -40,14 +40,6 @@ def cuda_grouped(problem, x, w, bias, y, workspace, relu=False):
     wide_x, wide_w = int(g.group_C % 4 == 0 and aligned(x)), int(aligned(w, y))
     args = (x, w, given, y, g, wide_x, wide_w, int(bias is not None), int(relu))
     return [Launch(_conv2d, (-(-threads // THREADS),), (THREADS,), args)]
-
-
-@device_function
-def _four(array, i, wide):
-    """The four floats from array[i] on."""
-    if wide:
-        return load4(array, i)
-    return array[i], array[uint32(i + 1)], array[uint32(i + 2)], array[uint32(i + 3)]
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, int32, int32, int32, int32, launch_bounds=THREADS)
@@ -92,7 +84,7 @@ def _conv2d(x, w, bias, y, g, wide_x, wide_w, has_bias, relu):
                 for e in range(4):
                     if e < channels:
                         at = uint32(((r * g.S + s) * g.group_C + c + e) * g.K + k)
-                        b0, b1, b2, b3 = _four(w, at, wide_w)
+                        b0, b1, b2, b3 = load_four(w, at, wide_w)
                         for i in range(ROWS):
                             sums[i * 4] += a[i * 4 + e] * b0
                             sums[i * 4 + 1] += a[i * 4 + e] * b1

@@ -11,11 +11,11 @@ cores where tiles are full.
 from __future__ import annotations
 
 from fastconv.kernels.conv2d.cuda_mma_tf32 import Plan, unsupported
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_async import commit_async, copy1_async, copy4_async, wait_async
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
-from fastconv.kernels.cuda_mma import NEEDS, mma_tf32, tf32
-from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned, store2
+from fastconv.kernels.cuda_mma import NEEDS, mma_tf32, store_pairs, tf32
+from fastconv.kernels.cuda_vectors import ALIGNMENT, aligned
 from fastconv.kernels.registry import kernel
 
 PIXELS, FILTERS, DEPTH = 128, 64, 16  # of a block's tile, and of a slice
@@ -44,21 +44,6 @@ def cuda_multistage_tf32(problem, x, w, bias, y, workspace, relu=False):
     blocks = -(-g.N * g.P * g.Q // PIXELS) * plan.groups * plan.filter_tiles
     given = y if bias is None else bias  # without a bias the kernel reads nothing there
     return [Launch(_conv2d, (blocks,), (THREADS,), (x, w, given, y, g, plan))]
-
-
-@device_function
-def _store(y, sums, i, at, filters, wide):
-    """Four pairs of sums, those from i on and 4 apart, to y[at], y[at + 8] and so on; `filters` are left there."""
-    for j in range(4):
-        first, second = sums[i + j * 4], sums[i + j * 4 + 1]
-        if wide:
-            if filters > j * 8:
-                store2(y, uint32(at + j * 8), first, second)
-        else:
-            if filters > j * 8:
-                y[uint32(at + j * 8)] = first
-            if filters > j * 8 + 1:
-                y[uint32(at + j * 8 + 1)] = second
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, Conv2DGeometry, Plan, launch_bounds=(THREADS, 3), needs=NEEDS)
@@ -188,4 +173,4 @@ def _conv2d(x, w, bias, y, g, plan):
         pixel = uint32(pixel0 + down + lane_row + i * 8)
         if pixel < pixels:
             left = int32(g.group_K - int32(k0 + k))
-            _store(y, sums, i // 2 * 16 + i % 2 * 2, uint32(pixel * g.K + y0 + k), left, plan.wide_y)
+            store_pairs(y, sums, i // 2 * 16 + i % 2 * 2, uint32(pixel * g.K + y0 + k), left, plan.wide_y)

@@ -10,10 +10,10 @@ channels a group by bytes.
 from __future__ import annotations
 
 from fastconv.kernels import cuda_geometry
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_chunks import Chunks, Sums, place_sums, row_sums_bytes, sum_rows, sums_bytes
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
-from fastconv.kernels.cuda_vectors import aligned, load4
+from fastconv.kernels.cuda_vectors import aligned, load_four
 from fastconv.kernels.registry import kernel
 
 THREADS = 128
@@ -61,14 +61,6 @@ def cuda_grouped(problem, x, gy, gw, gb, workspace):
     return launches
 
 
-@device_function
-def _four(array, i, wide):
-    """The four floats from array[i] on."""
-    if wide:
-        return load4(array, i)
-    return array[i], array[uint32(i + 1)], array[uint32(i + 2)], array[uint32(i + 3)]
-
-
 @cuda_jit(FLOATS, FLOATS, FLOATS, Conv2DGeometry, Sums, int32, int32, launch_bounds=(THREADS, 8))
 def _backward_filter(x, gy, gw, g, to, wide_x, wide_gy):
     thread = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
@@ -97,8 +89,8 @@ def _backward_filter(x, gy, gw, g, to, wide_x, wide_gy):
             at_gy = uint32((row * g.Q + q_first) * g.K + k)
             q = q_first
             while q < q_end:
-                a[0], a[1], a[2], a[3] = _four(x, at_x, wide_x)
-                b[0], b[1], b[2], b[3] = _four(gy, at_gy, wide_gy)
+                a[0], a[1], a[2], a[3] = load_four(x, at_x, wide_x)
+                b[0], b[1], b[2], b[3] = load_four(gy, at_gy, wide_gy)
                 for e in range(4):
                     for f in range(4):
                         sums[e * 4 + f] += a[e] * b[f]
