@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +16,8 @@ from fastconv.buffers import FRESH, Buffers
 from fastconv.layers.naming import automatic_name
 from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
+
+_shapes_only = ContextVar("shapes_only", default=False)
 
 
 def as_shape(shape: Any, argument: str) -> Shape:
@@ -242,7 +246,10 @@ class Layer:
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
-        value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
+        if _shapes_only.get():
+            value = np.broadcast_to(np.zeros((), self.dtype), tuple(shape))
+        else:
+            value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
         if value.shape != tuple(shape):
             raise ValueError(f"{self._who}: the initializer of {name} made shape {value.shape}, not {tuple(shape)}.")
         variable = Variable(
@@ -344,6 +351,19 @@ class Layer:
         if grad.shape != shape:
             raise ValueError(f"{self._who}: grad must have the output's shape {shape}; received {grad.shape}.")
         return self._saved
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within it new weights take no memory: they have shapes, are 0 and cannot be written.
+
+    For whoever wants to know how large a model is before it is made.
+    """
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
 
 
 def gradient_out(grad: np.ndarray, buffers: Buffers) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Keras 3's HDF5 layout of weights, written and read with distrust.
 
     /layers/<class in snake case; _1, _2 ... from its second layer on>/vars/<i>    as in layer.weights
+    /layers/<that of a model>/layers/ ...                                          a model in the model, likewise
     /optimizer/vars/<i>                                                            as in optimizer.variables
 
 A file is never asked for more than the model expects: names come from the model, and of what lies under them
@@ -12,7 +13,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import h5py
@@ -29,8 +30,8 @@ def weights_to_bytes(model: Any) -> bytes:
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         file.create_group("vars").attrs["name"] = model.name
-        for path, layer in _groups(model.layers):
-            _write(file, path, layer.name, layer.weights)
+        for path, layer in _groups(model):
+            _write(file, path, layer.name, _own_weights(layer))
         if model.optimizer is not None:
             _write(file, "optimizer", model.optimizer.name, model.optimizer.variables)
     return memory.getvalue()
@@ -64,12 +65,24 @@ def read_weights(model: Any, stream: BinaryIO, source: str, same_optimizer: bool
         raise ValueError(f"{source} is not a readable HDF5 file: {error}") from error
 
 
-def _groups(layers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _groups(model: Any, above: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """The path of each layer, of models in the model too; a layer that is at two places has the first one's."""
     counts: Counter[str] = Counter()
-    for layer in layers:
+    seen = set() if seen is None else seen
+    for layer in model.layers:
         name = snake_case(type(layer).__name__)
-        yield f"layers/{name}" + (f"_{counts[name]}" if counts[name] else ""), layer
+        path = f"{above}layers/{name}" + (f"_{counts[name]}" if counts[name] else "")
         counts[name] += 1
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield path, layer
+            if hasattr(layer, "layers"):
+                yield from _groups(layer, f"{path}/", seen)
+
+
+def _own_weights(layer: Any) -> Sequence[Variable]:
+    """The weights beside those of layers within."""
+    return [] if hasattr(layer, "layers") else layer.weights
 
 
 def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> None:
@@ -90,18 +103,20 @@ class _Reader:
         self._source = source
 
     def layers(self, file: h5py.File, model: Any) -> Iterator[tuple[Variable, np.ndarray]]:
-        expected = dict(_groups(model.layers))
+        expected = dict(_groups(model))
         for path, layer in expected.items():
             group = self._group(file, f"{path}/vars")
-            count = 0 if group is None else len(group)
-            if count != len(layer.weights):
-                names = ", ".join(weight.name for weight in layer.weights) or "none"
+            count, weights = 0 if group is None else len(group), _own_weights(layer)
+            if count != len(weights):
+                names = ", ".join(weight.name for weight in weights) or "none"
                 raise self._refuse(f"{path} has {count} arrays, but layer {layer.name!r} expects: {names}")
-            for index, variable in enumerate(layer.weights):
+            for index, variable in enumerate(weights):
                 yield variable, self._array(group, index, variable)
-        for name in self._group(file, "layers") or ():
-            if f"layers/{name}" not in expected and len(self._group(file, f"layers/{name}/vars") or ()):
-                raise self._refuse(f"layers/{name} has weights, but the model has no such layer")
+        for folder in sorted({path.rpartition("/")[0] for path in expected}):
+            for name in self._group(file, folder) or ():
+                path = f"{folder}/{name}"
+                if path not in expected and len(self._group(file, f"{path}/vars") or ()):
+                    raise self._refuse(f"{path} has weights, but the model has no such layer")
 
     def optimizer(self, file: h5py.File, model: Any) -> Assignments:
         group = self._group(file, "optimizer/vars")
