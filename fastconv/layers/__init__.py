@@ -9,7 +9,15 @@ from fastconv.layers.activation import Activation, ReLU, Softmax
 from fastconv.layers.base import Layer
 from fastconv.layers.convolution import Conv2D
 from fastconv.layers.dense import Dense
+from fastconv.layers.depthwise import DepthwiseConv2D
+from fastconv.layers.global_pooling import (
+    GlobalAveragePooling2D,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GlobalMaxPooling2D,
+)
 from fastconv.layers.input import Input, InputLayer
+from fastconv.layers.normalization import BatchNormalization
 from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from fastconv.layers.regularization import Dropout
 from fastconv.layers.reshaping import Flatten
@@ -19,10 +27,16 @@ __all__ = [
     "Activation",
     "AveragePooling2D",
     "AvgPool2D",
+    "BatchNormalization",
     "Conv2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
     "Layer",
@@ -39,7 +53,22 @@ Convolution2D = Conv2D
 _TABLE = Table(
     "keras.layers",
     "layer",
-    (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, InputLayer, MaxPooling2D, ReLU, Softmax),
+    (
+        Activation,
+        AveragePooling2D,
+        BatchNormalization,
+        Conv2D,
+        Dense,
+        DepthwiseConv2D,
+        Dropout,
+        Flatten,
+        GlobalAveragePooling2D,
+        GlobalMaxPooling2D,
+        InputLayer,
+        MaxPooling2D,
+        ReLU,
+        Softmax,
+    ),
 )
 
 

@@ -248,6 +248,22 @@ class Layer:
     variables, trainable_variables = weights, trainable_weights
     non_trainable_variables = non_trainable_weights
 
+    def gradient_arrays(self) -> list[np.ndarray]:
+        """Where `backward` writes the gradients of the weights that training may change, in their order."""
+        arrays = []
+        for weight in self._weights:
+            if weight.trainable:
+                if weight.gradient is None:
+                    weight.gradient = np.empty_like(weight.value)
+                arrays.append(weight.gradient)
+        return arrays
+
+    def add_penalty_gradients(self) -> None:
+        """Add the regularizers' gradients to those of the weights."""
+        for weight in self._weights:
+            if weight.regularizer is not None and weight.gradient is not None:
+                weight.gradient += weight.regularizer.gradient(weight.value)
+
     @property
     def losses(self) -> list[float]:
         """The penalties of the trainable weights' regularizers."""
