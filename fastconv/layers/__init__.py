@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastconv.layers.activation import Activation, ReLU, Softmax
+from fastconv.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from fastconv.layers.base import Layer
 from fastconv.layers.convolution import Conv2D
 from fastconv.layers.dense import Dense
@@ -20,7 +20,9 @@ from fastconv.layers.input import Input, InputLayer
 from fastconv.layers.normalization import BatchNormalization
 from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from fastconv.layers.regularization import Dropout
-from fastconv.layers.reshaping import Flatten
+from fastconv.layers.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
+from fastconv.layers.scaling import Normalization, Rescaling
+from fastconv.layers.spatial import Cropping2D, UpSampling2D, ZeroPadding2D
 from fastconv.serialization import Table
 
 __all__ = [
@@ -29,21 +31,33 @@ __all__ = [
     "AvgPool2D",
     "BatchNormalization",
     "Conv2D",
+    "Cropping2D",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "ELU",
     "Flatten",
     "GlobalAveragePooling2D",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
     "GlobalMaxPooling2D",
+    "Identity",
     "Input",
     "InputLayer",
     "Layer",
+    "LeakyReLU",
     "MaxPool2D",
     "MaxPooling2D",
+    "Normalization",
+    "PReLU",
+    "Permute",
     "ReLU",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
     "Softmax",
+    "UpSampling2D",
+    "ZeroPadding2D",
     "deserialize",
     "serialize",
 ]
@@ -58,16 +72,28 @@ _TABLE = Table(
         AveragePooling2D,
         BatchNormalization,
         Conv2D,
+        Cropping2D,
         Dense,
         DepthwiseConv2D,
         Dropout,
+        ELU,
         Flatten,
         GlobalAveragePooling2D,
         GlobalMaxPooling2D,
+        Identity,
         InputLayer,
+        LeakyReLU,
         MaxPooling2D,
+        Normalization,
+        PReLU,
+        Permute,
         ReLU,
+        RepeatVector,
+        Rescaling,
+        Reshape,
         Softmax,
+        UpSampling2D,
+        ZeroPadding2D,
     ),
 )
 
