@@ -295,7 +295,7 @@ def test_training_learns(rng):
 def test_a_training_step_allocates_nothing(rng):
     model = residual()
     model.compile("adam", "mse")
-    x, y = rng.standard_normal((64, 5, 6, 3)), rng.standard_normal((64, 3))
+    x, y = rng.standard_normal((512, 5, 6, 3)), rng.standard_normal((512, 3))
     for _ in range(3):
         model.train_on_batch(x, y)
     tracemalloc.start()
@@ -307,7 +307,7 @@ def test_a_training_step_allocates_nothing(rng):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak - begin < x.nbytes / 2  # one activation of the first layer takes as much as x
+    assert peak - begin < x.nbytes / 2  # the activations of any layer take as much as x
 
 
 def test_inference_goes_through_in_slices(rng):
