@@ -74,7 +74,7 @@ def check_chain(plan: ForwardPlan) -> None:
         if not chain or step.source != place:
             raise Unsupported(
                 f'the layer "{step.layer.name}" ({type(step.layer).__name__}) cannot run on a GPU: only models whose '
-                "layers stand one behind another, each used once, have programs for it; run this one on the device 'cpu'."
+                "layers stand one behind another, each used once, have programs for it; run this one on 'cpu'."
             )
 
 

@@ -145,9 +145,7 @@ class ForwardPlan:
         return activation is not None and alone and maker.layer.output_activation == activation  # type: ignore[union-attr]
 
 
-def _take_apart(
-    model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int
-) -> list[int]:
+def _take_apart(model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int) -> list[int]:
     """Add the steps of a model that takes what lies at `sources`; returns the places of its outputs."""
     graph = model._graph
     places = dict(zip(map(id, graph.inputs), sources, strict=True))
@@ -247,9 +245,7 @@ class BackwardPlan:
         penalised: the layers whose `losses` belong to the model's loss.
     """
 
-    def __init__(
-        self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()
-    ) -> None:
+    def __init__(self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()) -> None:
         self.forward, self.steps, self.variables = forward, tuple(steps), tuple(variables)
         self.penalised = tuple(layer for layer in forward.layers if layer.has_losses)
         written = set(forward.outputs)
