@@ -196,7 +196,7 @@ class Layer:
         """Whether the weights exist."""
         return self.output_shape is not None
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of that shape (batch first, usually None); later calls only check it.
 
         Raises:
