@@ -72,10 +72,10 @@ class ScaledLayer(Layer):
             )
 
     def write_gradients(self, gamma: np.ndarray, beta: np.ndarray) -> None:
-        """Make these, of the weights' shape, the gradients of those of the two that there are, penalties included."""
+        """Make these, of any shape, the gradients of those of the two that there are, penalties included."""
         made = [gradient for weight, gradient in ((self.gamma, gamma), (self.beta, beta)) if weight is not None]
         for gradient, values in zip(self.gradient_arrays(), made, strict=True):
-            gradient[...] = values
+            gradient[...] = values.reshape(gradient.shape)
         self.add_penalty_gradients()
 
     def get_config(self) -> dict[str, Any]:
@@ -139,7 +139,9 @@ class BatchNormalization(ScaledLayer):
         **options: Any,
     ) -> None:
         if renorm or synchronized:
-            raise ValueError(f"BatchNormalization does not support renorm and synchronized; {renorm=}, {synchronized=}.")
+            raise ValueError(
+                f"BatchNormalization does not support renorm and synchronized; {renorm=}, {synchronized=}."
+            )
         if isinstance(axis, Sequence) and len(axis) == 1:
             axis = axis[0]  # as files of Keras 2 have it
         try:
