@@ -54,6 +54,7 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    trains_by_default = False  # whether a call by hand that does not say is one in training
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
 
     def __init__(
@@ -138,8 +139,10 @@ class Layer:
 
     # What follows from it.
 
-    def __call__(self, x: Any, training: bool | None = False) -> np.ndarray:
+    def __call__(self, x: Any, training: bool | None = None) -> np.ndarray:
         """The output for a batch of anything NumPy can read; builds the layer first.
+
+        training: None for `trains_by_default`.
 
         Raises:
             ValueError: the batch's shape does not suit the layer.
@@ -150,7 +153,8 @@ class Layer:
             raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
         self.check_input_shape(x.shape)
         self.build((None, *x.shape[1:]))
-        return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+        in_training = self.trains_by_default if training is None else bool(training)
+        return self.forward(x.astype(self.dtype, copy=False), in_training, FRESH)
 
     @property
     def built(self) -> bool:

@@ -152,11 +152,19 @@ class LayerStack:
 
     # Running.
 
-    def __call__(self, x: Any, training: bool | None = False) -> np.ndarray:
-        """The output for a batch, as `Layer.__call__`; builds the model first."""
+    def __call__(self, x: Any, training: bool | None = None) -> np.ndarray:
+        """The output for a batch, as `Layer.__call__`; builds the model first.
+
+        training: None for what each layer does by default: those that augment images do so, others are in inference.
+        """
         x = np.asarray(x)
         self.prepare_input(x)
-        return self.forward(self.adapt(x).astype(self.dtype, copy=False), bool(training), FRESH)
+        x = self.adapt(x).astype(self.dtype, copy=False)
+        if training is None and any(layer.trains_by_default for layer in self._layers):
+            for layer in self._layers:
+                x = layer.forward(x, layer.trains_by_default, FRESH)
+            return x
+        return self.forward(x, bool(training), FRESH)
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         """The output for a batch of the model's dtype, as `Layer.forward`.
