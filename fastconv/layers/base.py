@@ -58,6 +58,7 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    trains_by_default = False  # whether a call by hand that does not say is one in training
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
     # Set by `build`.
     input_shape: Any = None
@@ -148,7 +149,8 @@ class Layer:
         """The output for a batch of anything NumPy can read; builds the layer first.
 
         Called with a `KerasTensor` it computes nothing: the call is recorded, and the tensor that it gives comes back.
-        A `training` given then holds whenever a model runs this call; None leaves it to the model.
+        A `training` given then holds whenever a model runs this call; None leaves it to the model. Else None stands
+        for `trains_by_default`.
 
         Raises:
             ValueError: the batch's shape does not suit the layer.
@@ -161,7 +163,8 @@ class Layer:
             raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
         self.check_input_shape(x.shape)
         self.build((None, *x.shape[1:]))
-        return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+        in_training = self.trains_by_default if training is None else bool(training)
+        return self.forward(x.astype(self.dtype, copy=False), in_training, FRESH)
 
     def record(self, inputs: Any, training: bool | None = None) -> Any:
         """Build the layer for tensors of a model, note the call, and return the tensor that it gives.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import activations
 from fastconv.buffers import FRESH, Buffers
 from fastconv.kernels import Pool2DProblem
 from fastconv.layers.base import Shape
@@ -53,8 +54,8 @@ class GlobalPooling(Pooling):
         return {**config, "keepdims": self.keepdims}
 
 
-class GlobalAveragePooling2D(GlobalPooling):
-    """The mean of each channel, `keras.layers.GlobalAveragePooling2D`. Arguments as `GlobalPooling`."""
+class GlobalAveragePooling(GlobalPooling):
+    """Base of GlobalAveragePooling2D and GlobalAveragePooling1D."""
 
     op = "average_pool2d"
 
@@ -62,11 +63,10 @@ class GlobalAveragePooling2D(GlobalPooling):
         return (gy,)
 
 
-class GlobalMaxPooling2D(GlobalPooling):
-    """The largest element of each channel, `keras.layers.GlobalMaxPooling2D`; NaN gives NaN.
+class GlobalMaxPooling(GlobalPooling):
+    """Base of GlobalMaxPooling2D and GlobalMaxPooling1D."""
 
-    As in Keras equal maxima share the gradient. Arguments as `GlobalPooling`.
-    """
+    takes_input_relu = True
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         problem = self.as_problem(x.shape)
@@ -85,6 +85,7 @@ class GlobalMaxPooling2D(GlobalPooling):
         need_input_grad: bool = True,
         need_weight_grad: bool = True,
         through_activation: bool = True,
+        through_input_relu: bool = False,
     ) -> np.ndarray | None:
         y, images, problem, input_shape = self._recall(grad)
         if not need_input_grad:
@@ -94,7 +95,20 @@ class GlobalMaxPooling2D(GlobalPooling):
         np.equal(images, self.images_of(y, problem.y_shape), out=is_largest)
         winners = is_largest.sum(axis=(1, 2), keepdims=True, dtype=gx.dtype)
         np.multiply(is_largest, self.images_of(grad, problem.y_shape) / winners, out=gx)
+        if through_input_relu:
+            activations.relu.backward(gx, images, None, gx)
         return self.from_images(gx, input_shape[:-1])
+
+
+class GlobalAveragePooling2D(GlobalAveragePooling):
+    """The mean of each channel, `keras.layers.GlobalAveragePooling2D`. Arguments as `GlobalPooling`."""
+
+
+class GlobalMaxPooling2D(GlobalMaxPooling):
+    """The largest element of each channel, `keras.layers.GlobalMaxPooling2D`; NaN gives NaN.
+
+    As in Keras equal maxima share the gradient. Arguments as `GlobalPooling`.
+    """
 
 
 GlobalAvgPool2D = GlobalAveragePooling2D

@@ -85,8 +85,8 @@ class Normalization(WeightlessLayer):
         super().__init__(**options)
 
     def expected_shape(self) -> Shape | None:
-        kept = self.input_shape and self._kept(self.input_shape)
-        return self.input_shape and tuple(size if i in kept else None for i, size in enumerate(self.input_shape))
+        built = self.input_shape
+        return built and tuple(size if i in self._kept(built) else None for i, size in enumerate(built))
 
     def make_weights(self, input_shape: Shape) -> None:
         rank = len(input_shape)
@@ -102,10 +102,8 @@ class Normalization(WeightlessLayer):
             count = self.add_weight((), "zeros", name="count", dtype="int32", **fixed)
             self._by_data = mean, variance, count
         else:
-            self._given = [
-                np.broadcast_to(np.asarray(value, self.dtype), sizes)
-                for value in (self.input_mean, self.input_variance)
-            ]
+            given = (np.asarray(value, self.dtype) for value in (self.input_mean, self.input_variance))
+            self._given = [np.broadcast_to(value, sizes) for value in given]
 
     def adapt(self, data: Any) -> None:
         """Take mean and variance from an array, or from an iterable of batches: arrays, or tuples that begin with one.

@@ -130,7 +130,11 @@ class BaseModel(Layer):
     # Running.
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The output for a batch, or for tensors of another model, as `Layer.__call__`; builds the model first."""
+        """The output for a batch, or for tensors of another model, as `Layer.__call__`; builds the model first.
+
+        training: for a batch, None for what each layer does by default: those that augment images do so, others are in
+            inference.
+        """
         if is_symbolic(x):
             return self.record(x, training)
         given = self.as_inputs(x)
@@ -138,8 +142,13 @@ class BaseModel(Layer):
         arrays: Any = Parts([np.asarray(part) for part in given]) if several else np.asarray(given)
         self.prepare_input(arrays)
         inputs = [part.astype(self.dtype, copy=False) for part in each(self.adapt(arrays))]
-        outputs = self._run(inputs, bool(training), FRESH)
-        return _nested(outputs, self._structures[1])
+        plan = self.forward_plan
+        if training is None and any(layer.trains_by_default for layer in plan.layers):
+            values = plan.values(inputs)
+            for step in plan.steps:
+                step.forward(values, step.layer.trains_by_default, FRESH)
+            return self.as_outputs([values[place] for place in plan.outputs])
+        return self.as_outputs(self._run(inputs, bool(training), FRESH))
 
     def record(self, inputs: Any, training: bool | None = None) -> Any:
         """Note a call with tensors of another model, as `Layer.record`; the model becomes a part of that one."""
