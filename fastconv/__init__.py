@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         optimizers,
         random,
         regularizers,
+        saving,
         testing,
         utils,
     )
@@ -76,6 +77,7 @@ __all__ = [
     "optimizers",
     "random",
     "regularizers",
+    "saving",
     "testing",
     "utils",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -10,6 +11,7 @@ import numpy as np
 
 from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.budget import spend
 from fastconv.layers.naming import automatic_name
 from fastconv.variable import Variable
 
@@ -54,6 +56,8 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    # The integers that decide the layer's next random numbers, which files keep.
+    random_state_keys: tuple[str, ...] = ()
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
 
     def __init__(
@@ -207,6 +211,7 @@ class Layer:
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
+        spend(math.prod(shape))
         value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
         if value.shape != tuple(shape):
             raise ValueError(f"{self._who}: the initializer of {name} made shape {value.shape}, not {tuple(shape)}.")
