@@ -25,5 +25,5 @@ def spend(elements: int) -> None:
     if left is None:
         return
     if elements > left[0]:
-        raise ValueError(f"its layers have weights of {elements - left[0]:,} elements more than the file can hold.")
+        raise ValueError("its layers have more weights than the file can hold.")
     left[0] -= elements

@@ -173,10 +173,9 @@ def _target(model: Any, filepath: Path, overwrite: bool, *endings: str) -> str:
 
 def _source(filepath: Path, endings: tuple[str, ...]) -> str:
     source = os.fspath(filepath)
-    if source.endswith((".pb", ".npz", ".pkl", ".pt", ".pth", ".json")) or os.path.isdir(source):
+    if not source.endswith(endings) or os.path.isdir(source):
         raise ValueError(
-            f"{source}: a {' or '.join(endings)} file is expected; SavedModels, pickles and folders are not read."
+            f"filepath must end in {' or '.join(endings)}, not be {source!r}. SavedModels, pickles, NumPy's archives "
+            "and folders are not read."
         )
-    if not source.endswith(endings):
-        raise ValueError(f"filepath must end in {' or '.join(endings)}, not be {source!r}.")
     return source

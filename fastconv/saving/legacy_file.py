@@ -81,9 +81,7 @@ def load_model(source: str, compile: bool) -> Any:
                 f"{'' if training is None else ' (compile=False loads it without how it was trained)'}: {error}"
             ) from error
         if not model.built:
-            raise root.refuse(
-                "it does not say what shape the model's input has; make the model, then call load_weights"
-            )
+            raise root.refuse("the shape of the model's input is not in it: make the model, then call load_weights")
         assignments = _read_in_order(weights, model, skip_mismatch=False)
         if model.optimizer is not None:
             assignments += legacy_optimizer.read_state(root, model)
@@ -136,8 +134,8 @@ def _read_in_order(group: Group, model: Any, skip_mismatch: bool) -> Assignments
     layers = [layer for layer in model.layers if layer.weights]
     if len(stored) != len(layers):
         raise group.refuse(
-            f"{len(stored)} layers have weights in it ({_listed(name for name, _ in stored)}), but {len(layers)} in the "
-            f"model ({_listed(layer.name for layer in layers)}); by_name=True takes those whose names are the same"
+            f"it has {len(stored)} layers with weights ({_listed(name for name, _ in stored)}), the model "
+            f"{len(layers)} ({_listed(layer.name for layer in layers)}); by_name=True takes those of the same names"
         )
     assignments: Assignments = []
     for (name, arrays), layer in zip(stored, layers, strict=True):
