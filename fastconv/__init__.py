@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         optimizers,
         random,
         regularizers,
+        saving,
         testing,
         utils,
     )
@@ -77,6 +78,7 @@ __all__ = [
     "optimizers",
     "random",
     "regularizers",
+    "saving",
     "testing",
     "utils",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.budget import spend
 from fastconv.layers.naming import automatic_name
 from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
@@ -54,6 +55,8 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    # The integers that decide the layer's next random numbers, which files keep.
+    random_state_keys: tuple[str, ...] = ()
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
     # Set by `build`.
     input_shape: Any = None
@@ -243,6 +246,7 @@ class Layer:
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
+        spend(math.prod(shape))
         made = make(tuple(shape), self.dtype)
         value = np.require(made, dtype or self.dtype, "C")
         if value.shape != tuple(shape):
