@@ -1,6 +1,7 @@
 """Keras 3's HDF5 layout of weights, written and read with distrust.
 
     /layers/<class in snake case; _1, _2 ... from its second layer on>/vars/<i>    as in layer.weights
+    /layers/<that of a model>/layers/ ...                                          a model in the model, likewise
     /optimizer/vars/<i>                                                            as in optimizer.variables
 
 A layer's vars has, beyond Keras, the attribute "random_state" where the layer draws random numbers. A file is never
@@ -12,7 +13,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -50,8 +51,8 @@ def weights_to_bytes(model: Any, include_optimizer: bool = True) -> bytes:
 def write_weights(file: h5py.File, model: Any, include_optimizer: bool = True) -> None:
     """`weights_to_bytes` into a file that is open."""
     file.create_group("vars").attrs["name"] = model.name
-    for path, layer in _groups(model.layers):
-        group = _write(file, path, layer.name, layer.weights)
+    for path, layer in _groups(model):
+        group = _write(file, path, layer.name, _own_weights(layer))
         if layer.random_state_keys:
             state = [getattr(layer, key) for key in layer.random_state_keys]
             group.attrs[_RANDOM_STATE] = np.array(state, np.uint64)
@@ -82,12 +83,24 @@ def read_weights(root: Group, model: Any, same_optimizer: bool, skip_mismatch: b
     return assignments
 
 
-def _groups(layers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _groups(model: Any, above: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """The path of each layer, of models in the model too; a layer that is at two places has the first one's."""
     counts: Counter[str] = Counter()
-    for layer in layers:
+    seen = set() if seen is None else seen
+    for layer in model.layers:
         name = snake_case(type(layer).__name__)
-        yield f"layers/{name}" + (f"_{counts[name]}" if counts[name] else ""), layer
+        path = f"{above}layers/{name}" + (f"_{counts[name]}" if counts[name] else "")
         counts[name] += 1
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield path, layer
+            if hasattr(layer, "layers"):
+                yield from _groups(layer, f"{path}/", seen)
+
+
+def _own_weights(layer: Any) -> Sequence[Variable]:
+    """The weights beside those of layers within."""
+    return [] if hasattr(layer, "layers") else layer.weights
 
 
 def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> h5py.Group:
@@ -103,7 +116,7 @@ class _OtherOptimizer(ValueError):
 
 
 def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
-    expected = dict(_groups(model.layers))
+    expected = dict(_groups(model))
     assignments: Assignments = []
     for path, layer in expected.items():
         try:
@@ -112,21 +125,23 @@ def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
             if not skip_mismatch:
                 raise
             warnings.warn(f"{error} The layer is left as it is.", stacklevel=5)
-    for name in root.group("layers") or ():
-        if f"layers/{name}" not in expected and len(root.group(f"layers/{name}/vars") or ()) and not skip_mismatch:
-            raise root.refuse(f"layers/{name} has weights, but the model has no such layer")
+    for folder in sorted({path.rpartition("/")[0] for path in expected}):
+        for name in root.group(folder) or ():
+            path = f"{folder}/{name}"
+            if path not in expected and len(root.group(f"{path}/vars") or ()) and not skip_mismatch:
+                raise root.refuse(f"{path} has weights, but the model has no such layer")
     return assignments
 
 
 def _read_layer(root: Group, path: str, layer: Any) -> Assignments:
     group = root.group(f"{path}/vars")
-    count = 0 if group is None else len(group)
-    if count != len(layer.weights):
-        names = ", ".join(weight.name for weight in layer.weights) or "none"
+    count, weights = 0 if group is None else len(group), _own_weights(layer)
+    if count != len(weights):
+        names = ", ".join(weight.name for weight in weights) or "none"
         raise root.refuse(f"{path} has {count} arrays, but layer {layer.name!r} expects: {names}")
     if group is None:
         return []
-    assignments = _arrays(group, layer.weights)
+    assignments = _arrays(group, weights)
     state = group.integers(_RANDOM_STATE, len(layer.random_state_keys)) if layer.random_state_keys else None
     return assignments if state is None else [*assignments, (RandomState(layer), state)]
 
