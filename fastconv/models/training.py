@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -69,8 +70,8 @@ class Trainer(Compiled):
         `stop_training` is True, a line is printed and the history of the whole epochs so far is returned.
 
         Args:
-            x, y: arrays or nested lists; or x alone: a generator or iterable of (x, y) or (x, y,
-                sample_weight).
+            x, y: arrays or nested lists; or x alone: a `utils.PyDataset`, a generator or an iterable of (x, y) or
+                (x, y, sample_weight).
             batch_size: 32 by default; not with a generator.
             epochs, initial_epoch: the last epoch's number and the first's, from 0.
             verbose: 0 silent, 1 bar, 2 a line an epoch, "auto" a bar on terminals and lines elsewhere.
@@ -78,7 +79,7 @@ class Trainer(Compiled):
             validation_split: the share of the samples, the last ones before shuffling, that only validates.
             validation_data: (x, y), (x, y, sample_weight) or an iterable as for x; overrides
                 `validation_split`.
-            shuffle: whether every epoch takes the samples of arrays in a new order.
+            shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
             steps_per_epoch: batches in an epoch; None for all of them.
@@ -125,7 +126,7 @@ class Trainer(Compiled):
         )
         self.stop_training = False
         self.position = position = Position(self, source, run, initial_epoch)
-        with run, _quiet():
+        with run, _quiet(), closing(source):
             run.on_train_begin()
             logs: dict[str, float] = {}
             try:
@@ -375,7 +376,9 @@ class Trainer(Compiled):
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
-            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight)
+            return StreamBatches(
+                x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, shuffle=shuffle
+            )
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("class_weight and sample_weight cannot be given together.")
