@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
+from fastconv.callbacks.progbar_logger import resolve_verbose
 from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
@@ -27,7 +28,6 @@ from fastconv.models.data import (
 from fastconv.models.later import LaterLogs
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
-from fastconv.models.progress import ProgressBar, resolve_verbose
 from fastconv.ops.dispatch import fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
@@ -117,8 +117,9 @@ class Trainer(Compiled):
             self.prepare_input(validation.peek()[0])
 
         run = CallbackList(
-            [callbacks, [ProgressBar()] if verbose else []],
+            callbacks,
             add_history=True,
+            add_progbar=verbose != 0,
             model=self,
             verbose=verbose,
             epochs=epochs,
@@ -141,6 +142,9 @@ class Trainer(Compiled):
                         break
             except KeyboardInterrupt:
                 self.stop_training = position.interrupted = True
+            finally:
+                if epochs > 0:
+                    self.optimizer.finalize_variable_values(self.trainable_weights)
             run.on_train_end(logs)
         if position.interrupted:
             print(f"Interrupted in epoch {position.epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
@@ -215,23 +219,22 @@ class Trainer(Compiled):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step with one batch; returns what `evaluate` does.
-
-        As in Keras 3 the values are running ones: over all batches since `reset_metrics`.
-        """
+        """One step with one batch; returns what `evaluate` would for it, before the step."""
         self._require_loss("train_on_batch", training=True)
         batches = self._batches(x, y, sample_weight, None, class_weight)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._train_step(batches.whole(), self.backward_plan)
         logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and metrics of one batch, running as in `train_on_batch`."""
+        """The loss and metrics of one batch."""
         self._require_loss("test_on_batch")
         batches = self._batches(x, y, sample_weight, None)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._test_step(batches.whole())
         logs = self._logs()
@@ -270,7 +273,7 @@ class Trainer(Compiled):
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
         plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
-            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
+            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 
     def _on_gpu(self) -> Any:
         """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
@@ -405,9 +408,8 @@ class Trainer(Compiled):
 
     def _run_once(self, batches: Batches, steps: int | None, callbacks: Any, verbose: int | str) -> CallbackList:
         verbose = resolve_verbose(verbose)
-        bar = [ProgressBar()] if verbose else []
         total = _steps(batches, steps, "steps")
-        return CallbackList([callbacks, bar], model=self, verbose=verbose, epochs=1, steps=total)
+        return CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=total)
 
 
 def _steps(batches: Batches, steps: int | None, argument: str) -> int | None:
