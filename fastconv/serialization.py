@@ -127,10 +127,14 @@ class Table:
         self.kind = kind
         self._fold = fold
         self._classes: dict[str, type] = {}
-        for cls in classes:
-            self._classes[fold(cls.__name__)] = self._classes[fold(snake_case(cls.__name__))] = cls
+        self.add(*classes)
         for alias, cls in (aliases or {}).items():
             self._classes[fold(alias)] = cls
+
+    def add(self, *classes: type) -> None:
+        """Know these classes too."""
+        for cls in classes:
+            self._classes[self._fold(cls.__name__)] = self._classes[self._fold(snake_case(cls.__name__))] = cls
 
     def __iter__(self) -> Iterator[str]:
         """The known names."""

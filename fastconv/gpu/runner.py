@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.gpu import objective as objective_module
 from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
-from fastconv.gpu.network import Network, recorded_class
+from fastconv.gpu.network import Network, check_chain, recorded_class
 from fastconv.gpu.objective import Scores
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
@@ -37,7 +37,8 @@ class Runner:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._objective = model._objective
-        for layer in model.layers:
+        check_chain(model.forward_plan)
+        for layer in model.forward_plan.layers:
             recorded_class(layer)
         plan = model.backward_plan if model.compiled else None
         optimizer = model.optimizer if plan is not None and plan.variables else None
@@ -59,7 +60,7 @@ class Runner:
     def _key(model: Any) -> tuple[Any, ...]:
         optimizer = model.optimizer
         built = optimizer is not None and optimizer.built
-        return id(optimizer), built, id(model._objective), tuple(map(id, model.layers)), model.trainable
+        return id(optimizer), built, id(model._objective), tuple(map(id, model.forward_plan.layers)), model.trainable
 
     def suits(self, model: Any) -> bool:
         """Whether the model is still what it was made for."""
@@ -130,7 +131,7 @@ class _Step:
         model, memory = runner.model, runner.memory
         self._model = model
         self._trains = kind == "train"
-        layers = model.layers
+        layers = model.forward_plan.layers
         self._drawing = [layer for layer in layers if self._trains and recorded_class(layer).numbers]
         self._numbers = updates.NUMBERS + 1 + sum(recorded_class(layer).numbers for layer in self._drawing)
         self._scores: Scores | None = None
@@ -144,7 +145,7 @@ class _Step:
         numbers, block, *parts = self._cut(self._inlet.block, x.shape, [array.size for array in given])
         recorder = Recorder(memory)
         network = Network(recorder, runner.parameters, self._numbers_of_layers(numbers))
-        self.y_pred = network.forward(layers, self._as_x(block, x.shape), self._trains)
+        self.y_pred = network.forward(model.forward_plan, self._as_x(block, x.shape), self._trains)
         if self._scores is not None:
             plan = model.backward_plan
             penalised = [weight for layer in plan.penalised for weight in layer.trainable_weights if weight.regularizer]

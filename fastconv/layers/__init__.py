@@ -10,6 +10,22 @@ from fastconv.layers.base import Layer
 from fastconv.layers.convolution import Conv2D
 from fastconv.layers.dense import Dense
 from fastconv.layers.input import Input, InputLayer
+from fastconv.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from fastconv.layers.regularization import Dropout
 from fastconv.layers.reshaping import Flatten
@@ -17,8 +33,11 @@ from fastconv.serialization import Table
 
 __all__ = [
     "Activation",
+    "Add",
+    "Average",
     "AveragePooling2D",
     "AvgPool2D",
+    "Concatenate",
     "Conv2D",
     "Dense",
     "Dropout",
@@ -28,10 +47,21 @@ __all__ = [
     "Layer",
     "MaxPool2D",
     "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
     "ReLU",
     "Softmax",
+    "Subtract",
+    "add",
+    "average",
+    "concatenate",
     "deserialize",
+    "maximum",
+    "minimum",
+    "multiply",
     "serialize",
+    "subtract",
 ]
 
 Convolution2D = Conv2D
@@ -39,21 +69,51 @@ Convolution2D = Conv2D
 _TABLE = Table(
     "keras.layers",
     "layer",
-    (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, InputLayer, MaxPooling2D, ReLU, Softmax),
+    (
+        Activation,
+        Add,
+        Average,
+        AveragePooling2D,
+        Concatenate,
+        Conv2D,
+        Dense,
+        Dropout,
+        Flatten,
+        InputLayer,
+        MaxPooling2D,
+        Maximum,
+        Minimum,
+        Multiply,
+        ReLU,
+        Softmax,
+        Subtract,
+    ),
 )
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
-    """The layer in Keras 3's layout, without its weights."""
-    config = _TABLE.serialize(layer)
+    """The layer, which may be a model, in Keras 3's layout, without its weights."""
+    config = _with_models().serialize(layer)
+    if hasattr(layer, "_graph"):
+        functional = type(layer).__name__ == "Functional"  # for which Keras looks under a name that is not public
+        config["module"] = "keras.src.models.functional" if functional else "keras"
+        config["registered_name"] = "Functional" if functional else None
+        return {**config, "build_config": {"input_shape": layer.input_shape if layer.built else None}}
     is_input = isinstance(layer, InputLayer)
     return config if is_input or not layer.built else {**config, "build_config": {"input_shape": layer.input_shape}}
 
 
 def deserialize(config: Mapping[str, Any]) -> Any:
-    """The layer of `{"class_name": ..., "config": {...}}`, not built; only this library's own layers.
+    """The layer of `{"class_name": ..., "config": {...}}`, not built; only this library's own layers and models.
 
     Raises:
         ValueError: another form, an unknown class, or arguments that the class does not take.
     """
-    return _TABLE.deserialize(config)
+    return _with_models().deserialize(config)
+
+
+def _with_models() -> Table:
+    """The table with the models in it: they are layers made of layers, so they add themselves when they are there."""
+    import fastconv.models  # noqa: F401
+
+    return _TABLE

@@ -13,9 +13,8 @@ from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers.budget import spend
 from fastconv.layers.naming import automatic_name
+from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
-
-Shape = tuple[int | None, ...]
 
 
 def as_shape(shape: Any, argument: str) -> Shape:
@@ -59,6 +58,9 @@ class Layer:
     # The integers that decide the layer's next random numbers, which files keep.
     random_state_keys: tuple[str, ...] = ()
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
+    # Set by `build`.
+    input_shape: Any = None
+    output_shape: Any = None
 
     def __init__(
         self,
@@ -88,8 +90,7 @@ class Layer:
         self._trainable = trainable
         self._weights: list[Variable] = []
         self._saved: tuple[Any, ...] | None = None
-        self.input_shape: Shape | None = None
-        self.output_shape: Shape | None = None
+        self._nodes: list[Node] = []
 
     # What a subclass says about itself.
 
@@ -142,19 +143,52 @@ class Layer:
 
     # What follows from it.
 
-    def __call__(self, x: Any, training: bool | None = False) -> np.ndarray:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The output for a batch of anything NumPy can read; builds the layer first.
+
+        Called with a `KerasTensor` it computes nothing: the call is recorded, and the tensor that it gives comes back.
+        A `training` given then holds whenever a model runs this call; None leaves it to the model.
 
         Raises:
             ValueError: the batch's shape does not suit the layer.
             TypeError: it holds no real numbers.
         """
+        if is_symbolic(x):
+            return self.record(x, training)
         x = np.asarray(x)
         if x.dtype.kind not in "biuf":
             raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
         self.check_input_shape(x.shape)
         self.build((None, *x.shape[1:]))
         return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+
+    def record(self, inputs: Any, training: bool | None = None) -> Any:
+        """Build the layer for tensors of a model, note the call, and return the tensor that it gives.
+
+        Raises:
+            ValueError: the layer cannot take tensors of these shapes.
+        """
+        shape = map_leaves(lambda tensor: tensor.shape, inputs)
+        self.build(shape)
+        output = KerasTensor(self.compute_output_shape(shape), self.dtype)
+        Node(self, inputs, (output,), training)
+        return output
+
+    @property
+    def input(self) -> Any:
+        """The tensor, or the tensors, that the layer's first call in a model takes; ValueError if there was none."""
+        return self._first_node.inputs
+
+    @property
+    def output(self) -> Any:
+        """The tensor that the layer's first call in a model gives; ValueError if there was none."""
+        return self._first_node.outputs[0]
+
+    @property
+    def _first_node(self) -> Node:
+        if not self._nodes:
+            raise ValueError(f"{self._who} is not part of a model yet: it has no input and no output.")
+        return self._nodes[0]
 
     @property
     def built(self) -> bool:
@@ -265,7 +299,7 @@ class Layer:
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights, in order."""
-        return [weight.numpy() for weight in self._weights]
+        return [weight.numpy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Write arrays into the weights, in order.
@@ -273,7 +307,7 @@ class Layer:
         Raises:
             ValueError: another number of arrays, or another shape; no weight is changed then.
         """
-        assign_all(self._who, self._weights, weights)
+        assign_all(self._who, self.weights, weights)
 
     def count_params(self) -> int:
         """The number of elements of all weights.
@@ -283,7 +317,7 @@ class Layer:
         """
         if not self.built:
             raise ValueError(f"{self._who} is not built: it has no weights to count yet.")
-        return sum(weight.value.size for weight in self._weights)
+        return sum(math.prod(weight.shape) for weight in self.weights)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -292,6 +326,10 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the layer's places in models: a copy of the layer has none, a copy of a model restores its own."""
+        return {**self.__dict__, "_nodes": []}
 
     def require_built(self) -> None:
         """RuntimeError if the weights do not exist yet."""

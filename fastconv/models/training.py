@@ -34,7 +34,7 @@ _quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
 
 
 class Trainer(Compiled):
-    """The part of `Sequential` that learns. All arguments mean what they mean in Keras."""
+    """The part of a model that learns. All arguments mean what they mean in Keras."""
 
     history: History | None = None
     position: Position | None = None  # while `fit` runs
@@ -267,7 +267,7 @@ class Trainer(Compiled):
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
         value, grad = gradient(y, y_pred, sample_weight, out)
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
-        plan.run(grad, self._buffers, through_activation=not fused)
+        plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
 
@@ -309,8 +309,7 @@ class Trainer(Compiled):
     @property
     def _combines_loss_and_activation(self) -> bool:
         """Whether the loss's gradient goes past the last activation, as softmax and cross-entropy allow."""
-        combined = self._objective.fused_activation
-        return combined is not None and combined == self.layers[-1].output_activation
+        return self.forward_plan.ends_in(self._objective.fused_activation)
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
