@@ -99,6 +99,7 @@ def test_passes_that_are_no_epochs_and_streams(tmp_path, options, moment):
 
 def test_an_early_stop_is_remembered(tmp_path):
     """The last backup is of the epoch that stopped the training: nothing more may be trained."""
+
     class Die(callbacks.Callback):
         runs_last = True
 

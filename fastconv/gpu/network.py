@@ -19,7 +19,7 @@ from fastconv.kernels import cuda_activations, cuda_dropout, cuda_updates
 from fastconv.layers import Flatten, Layer
 from fastconv.layers.activation import Activation
 from fastconv.layers.layout import from_last, to_last
-from fastconv.layers.pooling import Pooling2D
+from fastconv.layers.pooling import Pooling
 from fastconv.layers.regularization import Dropout
 from fastconv.layers.weighted import KernelLayer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan
@@ -142,7 +142,7 @@ class Recorded:
 
 
 class _Kernel(Recorded):
-    """Conv2D and Dense."""
+    """Dense and the layers that convolve."""
 
     @staticmethod
     def unsupported(layer: KernelLayer) -> str | None:
@@ -202,27 +202,28 @@ class _Kernel(Recorded):
 
 
 class _Pooling(Recorded):
-    """MaxPooling2D and AveragePooling2D."""
+    """Layers that pool."""
 
     def forward(self, x: Any, training: bool) -> Any:
         layer = self.layer
         self._problem = layer.as_problem(x.shape)
-        self._images = to_last(x, layer.data_format)
+        self._leading = x.shape[:-1]
+        self._images = layer.as_images(x, self._problem.x_shape)
         y = self.empty(self._problem.y_shape)
         self._recorder.kernel(layer.op, self._problem, self._images, y, algorithm=_on_gpu(layer.algorithm))
-        return from_last(y, layer.data_format)
+        return layer.output_of(y)
 
     def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
         if not step.need_input_grad:
             return None
         layer = self.layer
         gx = self.empty(self._problem.x_shape)
-        arrays = layer.backward_arrays(self._images, to_last(gy, layer.data_format))
+        arrays = layer.backward_arrays(self._images, layer.images_of(gy, self._problem.y_shape))
         relu = True if step.through_input_relu else None
         fused = self._recorder.kernel(f"{layer.op}_backward", self._problem, *arrays, gx, relu=relu)
         if step.through_input_relu and not fused:
             _slope(self._recorder, activations.relu, gx, self._images, None)
-        return from_last(gx, layer.data_format)
+        return layer.from_images(gx, self._leading)
 
 
 class _Flatten(Recorded):
@@ -293,7 +294,7 @@ class _Dropout(Recorded):
 
 _CLASSES: dict[type, type[Recorded]] = {
     KernelLayer: _Kernel,
-    Pooling2D: _Pooling,
+    Pooling: _Pooling,
     Flatten: _Flatten,
     Activation: _Activation,
     Dropout: _Dropout,

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastconv.layers.activation import Activation, ReLU, Softmax
+from fastconv.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from fastconv.layers.base import Layer
 from fastconv.layers.convolution import Conv2D
 from fastconv.layers.dense import Dense
+from fastconv.layers.depthwise import DepthwiseConv2D
+from fastconv.layers.global_pooling import (
+    GlobalAveragePooling2D,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GlobalMaxPooling2D,
+)
 from fastconv.layers.input import Input, InputLayer
 from fastconv.layers.merging import (
     Add,
@@ -26,9 +33,12 @@ from fastconv.layers.merging import (
     multiply,
     subtract,
 )
+from fastconv.layers.normalization import BatchNormalization
 from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from fastconv.layers.regularization import Dropout
-from fastconv.layers.reshaping import Flatten
+from fastconv.layers.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
+from fastconv.layers.scaling import Normalization, Rescaling
+from fastconv.layers.spatial import Cropping2D, UpSampling2D, ZeroPadding2D
 from fastconv.serialization import Table
 
 __all__ = [
@@ -37,22 +47,40 @@ __all__ = [
     "Average",
     "AveragePooling2D",
     "AvgPool2D",
+    "BatchNormalization",
     "Concatenate",
     "Conv2D",
+    "Cropping2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
+    "ELU",
     "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "Identity",
     "Input",
     "InputLayer",
     "Layer",
+    "LeakyReLU",
     "MaxPool2D",
     "MaxPooling2D",
     "Maximum",
     "Minimum",
     "Multiply",
+    "Normalization",
+    "PReLU",
+    "Permute",
     "ReLU",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
     "Softmax",
     "Subtract",
+    "UpSampling2D",
+    "ZeroPadding2D",
     "add",
     "average",
     "concatenate",
@@ -74,19 +102,35 @@ _TABLE = Table(
         Add,
         Average,
         AveragePooling2D,
+        BatchNormalization,
         Concatenate,
         Conv2D,
+        Cropping2D,
         Dense,
+        DepthwiseConv2D,
         Dropout,
+        ELU,
         Flatten,
+        GlobalAveragePooling2D,
+        GlobalMaxPooling2D,
+        Identity,
         InputLayer,
+        LeakyReLU,
         MaxPooling2D,
         Maximum,
         Minimum,
         Multiply,
+        Normalization,
+        PReLU,
+        Permute,
         ReLU,
+        RepeatVector,
+        Rescaling,
+        Reshape,
         Softmax,
         Subtract,
+        UpSampling2D,
+        ZeroPadding2D,
     ),
 )
 

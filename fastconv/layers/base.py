@@ -240,13 +240,15 @@ class Layer:
         regularizer: Any = None,
         constraint: Any = None,
         name: str = "variable",
+        dtype: Any = None,
     ) -> Variable:
-        """A new weight, which belongs to the layer from now on."""
+        """A new weight, which belongs to the layer from now on; of the layer's dtype if none is given."""
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
         spend(math.prod(shape))
-        value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
+        made = make(tuple(shape), self.dtype)
+        value = np.require(made, dtype or self.dtype, "C")
         if value.shape != tuple(shape):
             raise ValueError(f"{self._who}: the initializer of {name} made shape {value.shape}, not {tuple(shape)}.")
         variable = Variable(
@@ -286,6 +288,22 @@ class Layer:
 
     variables, trainable_variables = weights, trainable_weights
     non_trainable_variables = non_trainable_weights
+
+    def gradient_arrays(self) -> list[np.ndarray]:
+        """Where `backward` writes the gradients of the weights that training may change, in their order."""
+        arrays = []
+        for weight in self._weights:
+            if weight.trainable:
+                if weight.gradient is None:
+                    weight.gradient = np.empty_like(weight.value)
+                arrays.append(weight.gradient)
+        return arrays
+
+    def add_penalty_gradients(self) -> None:
+        """Add the regularizers' gradients to those of the weights."""
+        for weight in self._weights:
+            if weight.regularizer is not None and weight.gradient is not None:
+                weight.gradient += weight.regularizer.gradient(weight.value)
 
     @property
     def losses(self) -> list[float]:
@@ -348,6 +366,28 @@ class Layer:
         if grad.shape != shape:
             raise ValueError(f"{self._who}: grad must have the output's shape {shape}; received {grad.shape}.")
         return self._saved
+
+
+class WeightlessLayer(Layer):
+    """Base of layers without weights: a subclass defines `forward` and `input_gradient`."""
+
+    by_sample = True
+
+    def backward(
+        self,
+        grad: np.ndarray,
+        buffers: Buffers = FRESH,
+        *,
+        need_input_grad: bool = True,
+        need_weight_grad: bool = True,
+        through_activation: bool = True,
+    ) -> np.ndarray | None:
+        saved = self._recall(grad)
+        return self.input_gradient(grad, saved, buffers) if need_input_grad else None
+
+    def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
+        """The input's gradient from the output's, see `backward`; `saved` is what `forward` put into `_saved`."""
+        raise NotImplementedError(f"{type(self).__name__} must define input_gradient(grad, saved, buffers).")
 
 
 def gradient_out(grad: np.ndarray, buffers: Buffers) -> np.ndarray:
