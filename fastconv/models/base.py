@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
-from fastconv.layers.base import as_shape, dtype_name
+from fastconv.layers.base import Shape, as_shape, dtype_name
 from fastconv.layers.tensor import KerasTensor, Node, is_symbolic, leaves
 from fastconv.models.graph import Graph
 from fastconv.models.plan import BackwardPlan, ForwardPlan
@@ -267,7 +267,9 @@ class BaseModel(Layer):
         if self._graph is None:
             self.build((None, *x.shape[1:]))
         adapted = self.adapt(x)
-        self.compute_output_shape([part.shape for part in adapted] if isinstance(adapted, list) else adapted.shape)
+        self.compute_output_shape(
+            [part.shape for part in adapted] if isinstance(adapted, list) else adapted.shape
+        )
         self._accepted.add(key)
 
     # Weights.

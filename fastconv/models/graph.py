@@ -30,9 +30,7 @@ class Graph:
         for node in order:
             for tensor in node.sources:
                 if id(tensor) not in known:
-                    raise ValueError(
-                        f"the graph is disconnected: no input leads to {tensor}, which {node.layer} takes."
-                    )
+                    raise ValueError(f"the graph is disconnected: no input leads to {tensor}, which {node.layer} takes.")
             if not node.sources and id(node.outputs[0]) not in known:
                 raise ValueError(
                     f"the graph is disconnected: the outputs depend on {node.outputs[0]}, which is not among the inputs."

@@ -256,7 +256,9 @@ class BackwardPlan:
         penalised: the layers whose `losses` belong to the model's loss.
     """
 
-    def __init__(self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()) -> None:
+    def __init__(
+        self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()
+    ) -> None:
         self.forward, self.steps, self.variables = forward, tuple(steps), tuple(variables)
         self.penalised = tuple(layer for layer in forward.layers if layer.has_losses)
         written = set(forward.outputs)
