@@ -22,7 +22,7 @@ from fastconv.layers.layout import from_last, to_last
 from fastconv.layers.pooling import Pooling
 from fastconv.layers.regularization import Dropout
 from fastconv.layers.weighted import KernelLayer
-from fastconv.models.plan import BackwardPlan, BackwardStep
+from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan
 from fastconv.regularizers import L1, L1L2, L2
 from fastconv.variable import Variable
 
@@ -45,11 +45,11 @@ class Network:
         self.recorder, self.parameters, self.numbers = recorder, parameters, numbers
         self._recorded: dict[int, Recorded] = {}
 
-    def forward(self, layers: Sequence[Layer], x: Any, training: bool) -> Any:
+    def forward(self, plan: ForwardPlan, x: Any, training: bool) -> Any:
         """The output for `x`."""
-        for layer in layers:
-            made = self._recorded[id(layer)] = recorded_class(layer)(layer, self)
-            x = made.forward(x, training)
+        for step in plan.steps:
+            made = self._recorded[id(step.layer)] = recorded_class(step.layer)(step.layer, self)
+            x = made.forward(x, training if step.training is None else step.training)
         return x
 
     def backward(self, plan: BackwardPlan, gy: Any, through_activation: bool) -> None:
@@ -65,6 +65,17 @@ class Network:
             launches = cuda_updates.penalty(self.parameters.of(weight), *_factors(weight), totals, row, column)
             self.recorder.add(launches)
             column += 1
+
+
+def check_chain(plan: ForwardPlan) -> None:
+    """Unsupported if the layers do not stand one behind another, each once."""
+    chain = plan.inputs == 1 and plan.outputs == (len(plan.steps),) and len(plan.layers) == len(plan.steps)
+    for place, step in enumerate(plan.steps):
+        if not chain or step.source != place:
+            raise Unsupported(
+                f'the layer "{step.layer.name}" ({type(step.layer).__name__}) cannot run on a GPU: only models whose '
+                "layers stand one behind another, each used once, have programs for it; run this one on the device 'cpu'."
+            )
 
 
 def recorded_class(layer: Layer) -> type[Recorded]:
