@@ -146,6 +146,12 @@ class Model(Trainer):
 
         load_weights(self, filepath, skip_mismatch, by_name)
 
+    def export(self, filepath: str | os.PathLike[str], format: str = "onnx", verbose: bool | None = None) -> None:
+        """Write what `predict` computes as an ONNX file; see `export.export_model`."""
+        from fastconv.export import export_model
+
+        export_model(self, filepath, format, verbose)
+
 
 class Functional(Model):
     """What `Model(inputs, outputs)` makes, under the name that it has in Keras's files and tables."""

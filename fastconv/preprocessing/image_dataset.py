@@ -175,7 +175,10 @@ def image_dataset_from_directory(
     cut = len(order) - int((validation_split or 0) * len(order))
     training, validation = order[:cut], order[cut:]
     if verbose:
-        used = {"training": f"{len(training)} files for training", "validation": f"{len(validation)} files for validation"}
+        used = {
+            "training": f"{len(training)} files for training",
+            "validation": f"{len(validation)} files for validation",
+        }
         print(f"Using {used.get(subset, ' and '.join(used.values()))}.")
     if subset == "both":
         return [dataset(training, "training ", shuffle), dataset(validation, "validation ", False)]

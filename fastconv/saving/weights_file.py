@@ -1,7 +1,7 @@
 """Keras 3's HDF5 layout of weights, written and read with distrust.
 
     /layers/<class in snake case; _1, _2 ... from its second layer on>/vars/<i>    as in layer.weights
-    /layers/<that of a model>/layers/ ...                                          a model in the model, likewise
+    /layers/<class of a model>/layers/...                                          the layers of a model among them
     /optimizer/vars/<i>                                                            as in optimizer.variables
 
 A layer's vars has, beyond Keras, the attribute "random_state" where the layer draws random numbers. A file is never
@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -51,7 +51,7 @@ def weights_to_bytes(model: Any, include_optimizer: bool = True) -> bytes:
 def write_weights(file: h5py.File, model: Any, include_optimizer: bool = True) -> None:
     """`weights_to_bytes` into a file that is open."""
     file.create_group("vars").attrs["name"] = model.name
-    for path, layer in _groups(model):
+    for path, layer in _groups(model.layers):
         group = _write(file, path, layer.name, _own_weights(layer))
         if layer.random_state_keys:
             state = [getattr(layer, key) for key in layer.random_state_keys]
@@ -83,24 +83,27 @@ def read_weights(root: Group, model: Any, same_optimizer: bool, skip_mismatch: b
     return assignments
 
 
-def _groups(model: Any, above: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """The path of each layer, of models in the model too; a layer that is at two places has the first one's."""
+def _groups(layers: Iterable[Any], path: str = "layers", met: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """Each layer once, with its group; a model among the layers is followed by its own layers."""
+    met = set() if met is None else met
     counts: Counter[str] = Counter()
-    seen = set() if seen is None else seen
-    for layer in model.layers:
+    for layer in layers:
         name = snake_case(type(layer).__name__)
-        path = f"{above}layers/{name}" + (f"_{counts[name]}" if counts[name] else "")
+        place = f"{path}/{name}" + (f"_{counts[name]}" if counts[name] else "")
         counts[name] += 1
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield path, layer
-            if hasattr(layer, "layers"):
-                yield from _groups(layer, f"{path}/", seen)
+        if id(layer) not in met:
+            met.add(id(layer))
+            yield place, layer
+            yield from _groups(_inner(layer), f"{place}/layers", met)
 
 
-def _own_weights(layer: Any) -> Sequence[Variable]:
-    """The weights beside those of layers within."""
-    return [] if hasattr(layer, "layers") else layer.weights
+def _inner(layer: Any) -> list[Any]:
+    """The layers of a model among layers."""
+    return layer.layers if hasattr(layer, "layers") else []
+
+
+def _own_weights(layer: Any) -> list[Variable]:
+    return [] if _inner(layer) else layer.weights
 
 
 def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> h5py.Group:
@@ -116,7 +119,7 @@ class _OtherOptimizer(ValueError):
 
 
 def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
-    expected = dict(_groups(model))
+    expected = dict(_groups(model.layers))
     assignments: Assignments = []
     for path, layer in expected.items():
         try:
@@ -125,11 +128,9 @@ def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
             if not skip_mismatch:
                 raise
             warnings.warn(f"{error} The layer is left as it is.", stacklevel=5)
-    for folder in sorted({path.rpartition("/")[0] for path in expected}):
-        for name in root.group(folder) or ():
-            path = f"{folder}/{name}"
-            if path not in expected and len(root.group(f"{path}/vars") or ()) and not skip_mismatch:
-                raise root.refuse(f"{path} has weights, but the model has no such layer")
+    for name in root.group("layers") or ():
+        if f"layers/{name}" not in expected and len(root.group(f"layers/{name}/vars") or ()) and not skip_mismatch:
+            raise root.refuse(f"layers/{name} has weights, but the model has no such layer")
     return assignments
 
 

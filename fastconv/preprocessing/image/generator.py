@@ -103,7 +103,9 @@ class ImageDataGenerator(Flows):
         self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
         self.rescale, self.preprocessing_function = rescale, preprocessing_function
         self.zca_whitening, self.zca_epsilon = zca_whitening, zca_epsilon
-        self.featurewise_center = _implied(featurewise_center, zca_whitening, "zca_whitening", "featurewise_center=True")
+        self.featurewise_center = _implied(
+            featurewise_center, zca_whitening, "zca_whitening", "featurewise_center=True"
+        )
         self.featurewise_std_normalization = featurewise_std_normalization
         if zca_whitening and featurewise_std_normalization:
             warnings.warn("zca_whitening switches featurewise_std_normalization off.", stacklevel=2)

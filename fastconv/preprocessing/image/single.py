@@ -43,7 +43,9 @@ def apply_affine_transform(
     if row_axis > col_axis:  # the map's two coordinates are not exchanged then, which another naming of them does
         raise ValueError(f"row_axis must come before col_axis; received {row_axis} and {col_axis}.")
     batch = _image(x, axes).transpose(axes)[np.newaxis]
-    return np.ascontiguousarray(moved(batch, np.array([0]), given, fill_mode, cval, order)[0].transpose(np.argsort(axes)))
+    return np.ascontiguousarray(
+        moved(batch, np.array([0]), given, fill_mode, cval, order)[0].transpose(np.argsort(axes))
+    )
 
 
 def apply_channel_shift(x: np.ndarray, intensity: float, channel_axis: int = 0) -> np.ndarray:
