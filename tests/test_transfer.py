@@ -9,7 +9,16 @@ import pytest
 
 from fastconv import Model, Sequential, utils
 from fastconv.applications import VGG16
-from fastconv.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, Input, MaxPooling2D
+from fastconv.layers import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    Input,
+    MaxPooling2D,
+)
 from fastconv.layers.base import shapes_only
 from fastconv.models import clone_model
 from fastconv.optimizers import SGD, RMSprop
@@ -112,7 +121,9 @@ def test_a_frozen_base_costs_no_gradients_and_no_memory_for_them(data):
     model.compile("sgd", "binary_crossentropy")
     model.fit(images, ends, verbose=0)
     assert all(weight.gradient is None for weight in base.weights)
-    assert not any(name.startswith("input_grad") and owner in map(id, base.layers) for owner, name in model._buffers._blocks)
+    assert not any(
+        name.startswith("input_grad") and owner in map(id, base.layers) for owner, name in model._buffers._blocks
+    )
     assert all(slot.shape in [(8, 1), (1,), ()] for slot in model.optimizer.variables)
 
 

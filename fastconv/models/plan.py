@@ -153,9 +153,7 @@ class ForwardPlan:
         return activation is not None and alone and maker.layer.output_activation == activation  # type: ignore[union-attr]
 
 
-def _take_apart(
-    model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int
-) -> list[int]:
+def _take_apart(model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int) -> list[int]:
     """Add the steps of a model that takes what lies at `sources`; returns the places of its outputs."""
     graph = model._graph
     places = dict(zip(map(id, graph.inputs), sources, strict=True))
