@@ -373,9 +373,7 @@ class Trainer(Compiled):
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
-            return StreamBatches(
-                x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, shuffle=shuffle
-            )
+            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, shuffle=shuffle)
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("class_weight and sample_weight cannot be given together.")

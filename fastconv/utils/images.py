@@ -40,7 +40,11 @@ def checked_choice(argument: str, value: Any, choices: Any) -> Any:
 
 def checked_size(argument: str, size: Any) -> tuple[int, int]:
     """(height, width). Raises ValueError if they are not two positive integers."""
-    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(hasattr(n, "__index__") and n > 0 for n in size):
+    if (
+        not isinstance(size, (tuple, list))
+        or len(size) != 2
+        or not all(hasattr(n, "__index__") and n > 0 for n in size)
+    ):
         raise ValueError(f"{argument} must be (height, width), two positive integers; received {size!r}.")
     return int(size[0]), int(size[1])
 

@@ -16,8 +16,8 @@ _Item = TypeVar("_Item")
 class PyDataset:
     """Base of a data set that gives whole batches by number, for `fit`, `evaluate` and `predict`.
 
-    A subclass has `__len__`, the number of batches, and `__getitem__(index)`: (x,), (x, y) or (x, y, sample_weight). One
-    without end has the property `num_batches` instead, which is None. Any attributes may be set before
+    A subclass has `__len__`, the number of batches, and `__getitem__(index)`: (x,), (x, y) or (x, y, sample_weight).
+    One without end has the property `num_batches` instead, which is None. Any attributes may be set before
     `super().__init__()`, or without it.
 
     Args:

@@ -50,7 +50,9 @@ class NumpyArrayIterator(Iterator):
         arrays = {"y": y, "sample_weight": sample_weight, **{f"x[1][{i}]": other for i, other in enumerate(others)}}
         for name, array in arrays.items():
             if array is not None and (array.ndim == 0 or len(array) != len(x)):
-                raise ValueError(f"{name} must have a row for each of the {len(x)} images; received shape {array.shape}.")
+                raise ValueError(
+                    f"{name} must have a row for each of the {len(x)} images; received shape {array.shape}."
+                )
         first, end = subset_range(subset, image_data_generator.validation_split, len(x))
         cut = end if subset == "validation" else first
         if subset and y is not None and not ignore_class_split:

@@ -75,8 +75,8 @@ def _between(low: float, high: float, number: np.ndarray) -> np.ndarray:
 
 
 def _shift(shift_range: Any, number: np.ndarray, sign: np.ndarray, size: int) -> np.ndarray:
-    """Pixels. A float is a range, a share of `size` below 1 and pixels from 1 on; an integer n stands for the pixels 0 to
-    n - 1 and a list for those in it (or, all below 1, for shares), each in both directions."""
+    """Pixels. A float is a range: a share of `size` below 1, pixels from 1 on. An integer n stands for the pixels 0 to
+    n - 1, a list for those in it (or for shares, if all are below 1), each in both directions."""
     if np.ndim(shift_range) or isinstance(shift_range, (int, np.integer)):
         choices = np.asarray(shift_range) if np.ndim(shift_range) else np.arange(shift_range)
         pixels = choices[(number * len(choices)).astype(np.int64)] * np.where(sign < 0.5, -1.0, 1.0)

@@ -131,9 +131,7 @@ def class_folders(directory: str, classes: Any = None) -> list[str]:
     Raises:
         FileNotFoundError: there is no such folder. ValueError: one of `classes` has no folder.
     """
-    found = sorted(
-        entry.name for entry in os.scandir(directory) if entry.is_dir() and not entry.name.startswith(".")
-    )
+    found = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         return found
     missing = [name for name in classes if not os.path.isdir(os.path.join(directory, name))]

@@ -46,7 +46,13 @@ class Iterator(PyDataset):
     white_list_formats = ("png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff")
 
     def __init__(
-        self, n: int, batch_size: int, shuffle: bool, seed: int | None, workers: int = _WORKERS, max_queue_size: int = 10
+        self,
+        n: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+        workers: int = _WORKERS,
+        max_queue_size: int = 10,
     ) -> None:
         super().__init__(workers=workers, max_queue_size=max_queue_size)
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
