@@ -168,7 +168,7 @@ def test_whitening():
         generator = ImageDataGenerator(zca_whitening=True)
     generator.fit(x)
     white = generator.flow(x, batch_size=60)[0].reshape(60, 6)
-    np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(6), atol=1e-4)
+    np.testing.assert_allclose(white.T @ white / 60, np.eye(6), atol=1e-4)
 
 
 def test_standardize_works_in_place_and_warns_where_it_was_not_fitted():
@@ -244,7 +244,7 @@ def test_extra_arrays_weights_and_subsets():
     np.testing.assert_array_equal(labels, y[3:])
     np.testing.assert_array_equal(weight, weights[3:])
     np.testing.assert_array_equal(generator.flow(x, shuffle=False, subset="validation")[0], x[:3])
-    with pytest.raises(ValueError, match="different classes: 1 and 2"):
+    with pytest.raises(ValueError, match="different classes: 2 and 1"):
         generator.flow(x, np.arange(10) > 5, subset="training")
     assert generator.flow(x, np.arange(10) > 5, subset="training", ignore_class_split=True).n == 7
 
@@ -353,8 +353,6 @@ def test_steps_per_epoch_go_on_where_the_epoch_ended():
 
 
 class Endless(Numbers):
-    __len__ = None
-
     @property
     def num_batches(self):
         return None

@@ -58,7 +58,7 @@ class PyDataset:
         """Called before each pass over the batches."""
 
     def on_epoch_end(self) -> None:
-        """Called after each whole pass."""
+        """Called after each pass, also after one that ends early."""
 
 
 Sequence = PyDataset
@@ -69,8 +69,10 @@ def one_pass(dataset: PyDataset, shuffle: bool = False) -> Iterator[Any]:
     dataset.on_epoch_begin()
     count = dataset.num_batches
     numbers = random.generator().permutation(count).tolist() if shuffle and count else _numbers(dataset)
-    yield from ahead(dataset.__getitem__, numbers, dataset.workers, dataset.max_queue_size)
-    dataset.on_epoch_end()
+    try:
+        yield from ahead(dataset.__getitem__, numbers, dataset.workers, dataset.max_queue_size)
+    finally:
+        dataset.on_epoch_end()
 
 
 def _numbers(dataset: PyDataset) -> Iterable[int]:
