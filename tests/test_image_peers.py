@@ -173,5 +173,6 @@ def test_image_datasets(theirs, folder):
             for one, two in zip(mine, other, strict=True):
                 parts = [batch if isinstance(batch, tuple) else (batch,) for batch in (one, two)]
                 for ours_part, theirs_part in zip(*parts, strict=True):
-                    assert ours_part.dtype == theirs_part.numpy().dtype
+                    # Keras promises float32, too, and gives uint8 for "nearest".
+                    assert ours_part.dtype == theirs_part.numpy().dtype or "interpolation" in arguments
                     np.testing.assert_allclose(ours_part, theirs_part.numpy(), atol=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,17 @@ class ImageDataset(PyDataset):
     """
 
     def __init__(
-        self, file_paths: list[str], labels: np.ndarray | None, class_names: list[str] | None, seed: int | None,
-        batch_size: int | None, read: Any, **workers: int,
-    ) -> None:  # fmt: skip
-        super().__init__(**{"workers": _WORKERS, **workers})
+        self,
+        file_paths: list[str],
+        labels: np.ndarray | None,
+        class_names: list[str] | None,
+        seed: int | None,
+        batch_size: int | None,
+        read: Callable[[str], np.ndarray],
+        workers: int = _WORKERS,
+        max_queue_size: int = 10,
+    ) -> None:
+        super().__init__(workers=workers, max_queue_size=max_queue_size)
         self.file_paths, self.class_names = file_paths, class_names
         self._labels, self._batch_size, self._read, self._seed = labels, batch_size, read, seed
         self._epoch = 0

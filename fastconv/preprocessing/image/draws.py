@@ -54,7 +54,8 @@ def parameters(ranges: Ranges, numbers: np.ndarray, height: int, width: int) -> 
     if ranges.shear_range:
         drawn["shear"] = _between(-ranges.shear_range, ranges.shear_range, slant)
     if tuple(ranges.zoom_range) != (1, 1):
-        drawn["zx"], drawn["zy"] = (_between(*ranges.zoom_range, number) for number in (zoom_x, zoom_y))
+        low, high = ranges.zoom_range
+        drawn["zx"], drawn["zy"] = (_between(low, high, number) for number in (zoom_x, zoom_y))
     if ranges.horizontal_flip:
         drawn["flip_horizontal"] = mirror < 0.5
     if ranges.vertical_flip:
@@ -62,7 +63,8 @@ def parameters(ranges: Ranges, numbers: np.ndarray, height: int, width: int) -> 
     if ranges.channel_shift_range:
         drawn["channel_shift_intensity"] = _between(-ranges.channel_shift_range, ranges.channel_shift_range, shift)
     if ranges.brightness_range is not None:
-        drawn["brightness"] = _between(*ranges.brightness_range, light)
+        low, high = ranges.brightness_range
+        drawn["brightness"] = _between(low, high, light)
     return drawn
 
 

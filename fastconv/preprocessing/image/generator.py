@@ -207,19 +207,20 @@ class ImageDataGenerator(Flows):
             x -= np.mean(x, axes, keepdims=True)
         if self.samplewise_std_normalization:
             x /= np.std(x, axes, keepdims=True) + _EPSILON
-        if self.featurewise_center and self._has("mean"):
-            x -= self.mean
-        if self.featurewise_std_normalization and self._has("std"):
-            x /= self.std + _EPSILON
-        if self.zca_whitening and self._has("zca_whitening_matrix"):
-            x = (x.reshape(-1, math.prod(x.shape[-3:])) @ self.zca_whitening_matrix).reshape(x.shape)
+        if self.featurewise_center and (mean := self._statistic("mean")) is not None:
+            x -= mean
+        if self.featurewise_std_normalization and (std := self._statistic("std")) is not None:
+            x /= std + _EPSILON
+        if self.zca_whitening and (matrix := self._statistic("zca_whitening_matrix")) is not None:
+            x = (x.reshape(-1, math.prod(x.shape[-3:])) @ matrix).reshape(x.shape)
         return x
 
-    def _has(self, statistic: str) -> bool:
-        if getattr(self, statistic) is None:
-            warnings.warn(f"{statistic} is not known: call fit(data) of the ImageDataGenerator first.", stacklevel=2)
-            return False
-        return True
+    def _statistic(self, name: str) -> np.ndarray | None:
+        """What `fit` computed, or None with a warning."""
+        value: np.ndarray | None = getattr(self, name)
+        if value is None:
+            warnings.warn(f"{name} is not known: call fit(data) of the ImageDataGenerator first.", stacklevel=2)
+        return value
 
     def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
         """Compute what the featurewise normalisation and the whitening need.

@@ -118,8 +118,10 @@ def _moved(
     cval: float = 0.0,
     interpolation_order: int = 1,
 ) -> np.ndarray:
-    axes = {"row_axis": row_axis, "col_axis": col_axis, "channel_axis": channel_axis}
-    return apply_affine_transform(x, **parameters, **axes, fill_mode=fill_mode, cval=cval, order=interpolation_order)
+    return apply_affine_transform(
+        x, row_axis=row_axis, col_axis=col_axis, channel_axis=channel_axis, fill_mode=fill_mode, cval=cval,
+        order=interpolation_order, **parameters,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def _image(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
