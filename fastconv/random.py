@@ -6,6 +6,9 @@ in program order, so that a seed gives the same bits on every run and at every t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 _generator = np.random.default_rng()
@@ -25,3 +28,14 @@ def set_seed(seed: int) -> None:
 def new_seed() -> int:
     """A fresh 63-bit seed drawn from the global generator: for an object that keeps a generator of its own."""
     return int(_generator.integers(2**63))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the global generator starts from `seed`; after it, it goes on where it was."""
+    global _generator
+    before, _generator = _generator, np.random.default_rng(seed)
+    try:
+        yield
+    finally:
+        _generator = before
