@@ -82,8 +82,10 @@ class Trainer(Compiled):
             shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
-            steps_per_epoch: batches in an epoch; None for all of them.
-            validation_steps, validation_batch_size: as for `evaluate`.
+            steps_per_epoch: batches in an epoch; None for all of them. The next epoch goes on where the last one ended,
+                and arrays begin anew at their end (where Keras 3 cuts the epoch short).
+            validation_steps, validation_batch_size: as for `evaluate`. A generator goes on where the last validation
+                left it (Keras 3 repeats its first two batches).
             validation_freq: validate every so many epochs, or in the epochs listed, counted from 1.
 
         Returns:
@@ -136,6 +138,7 @@ class Trainer(Compiled):
                     if validation is not None and due(epoch + 1):
                         values = self._evaluate(validation, validation_steps, run)
                         logs.update({f"val_{name}": value for name, value in values.items()})
+                        logs = {name: logs[name] for name in sorted(logs)}
                     position.end_epoch()
                     run.on_epoch_end(epoch, logs)
                     if self.stop_training or source.ran_out:
