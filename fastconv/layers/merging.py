@@ -70,7 +70,11 @@ class Merge(Layer):
         views = [part.reshape(_between(part.shape, longest)) if part.ndim < longest else part for part in x]
         shape = np.broadcast_shapes(*(view.shape for view in views))
         like = next((view for view in views if view.shape == shape), None)
-        y = buffers.empty(self, "output", shape, self.dtype) if like is None else empty_like(like, buffers, self, "output")
+        y = (
+            buffers.empty(self, "output", shape, self.dtype)
+            if like is None
+            else empty_like(like, buffers, self, "output")
+        )
         self.merge(views, y)
         self._saved = (y, views, shapes)
         return y
@@ -239,7 +243,9 @@ class Concatenate(Merge):
         if x[0].flags.c_contiguous or x[0].ndim != 4:
             y = buffers.empty(self, "output", shape, self.dtype)
         else:  # channels first: as the others, a view of memory with the channels last
-            y = buffers.empty(self, "output", (shape[0], shape[2], shape[3], shape[1]), self.dtype).transpose(0, 3, 1, 2)
+            y = buffers.empty(self, "output", (shape[0], shape[2], shape[3], shape[1]), self.dtype).transpose(
+                0, 3, 1, 2
+            )
         np.concatenate(x, axis=axis, out=y)
         self._saved = (y, sizes, axis)
         return y

@@ -139,7 +139,9 @@ class BatchNormalization(ScaledLayer):
         **options: Any,
     ) -> None:
         if renorm or synchronized:
-            raise ValueError(f"BatchNormalization does not support renorm and synchronized; {renorm=}, {synchronized=}.")
+            raise ValueError(
+                f"BatchNormalization does not support renorm and synchronized; {renorm=}, {synchronized=}."
+            )
         if isinstance(axis, Sequence) and len(axis) == 1:
             axis = axis[0]  # as files of Keras 2 have it
         try:

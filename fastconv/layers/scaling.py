@@ -103,7 +103,8 @@ class Normalization(WeightlessLayer):
             self._by_data = mean, variance, count
         else:
             self._given = [
-                np.broadcast_to(np.asarray(value, self.dtype), sizes) for value in (self.input_mean, self.input_variance)
+                np.broadcast_to(np.asarray(value, self.dtype), sizes)
+                for value in (self.input_mean, self.input_variance)
             ]
 
     def adapt(self, data: Any) -> None:

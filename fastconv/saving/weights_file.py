@@ -128,9 +128,11 @@ def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
             if not skip_mismatch:
                 raise
             warnings.warn(f"{error} The layer is left as it is.", stacklevel=5)
-    for name in root.group("layers") or ():
-        if f"layers/{name}" not in expected and len(root.group(f"layers/{name}/vars") or ()) and not skip_mismatch:
-            raise root.refuse(f"layers/{name} has weights, but the model has no such layer")
+    for folder in sorted({path.rpartition("/")[0] for path in expected}):
+        for name in root.group(folder) or ():
+            path = f"{folder}/{name}"
+            if path not in expected and len(root.group(f"{path}/vars") or ()) and not skip_mismatch:
+                raise root.refuse(f"{path} has weights, but the model has no such layer")
     return assignments
 
 
