@@ -57,6 +57,44 @@ def channels_first():
     )
 
 
+def sequence():
+    """The layers for sequences, and those that normalize."""
+    return keras.Sequential(
+        [
+            keras.Input((13, 3)),
+            layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="softplus"),
+            layers.LayerNormalization(),
+            layers.DepthwiseConv1D(3, depth_multiplier=2),
+            layers.GroupNormalization(groups=4),
+            layers.SeparableConv1D(5, 2, padding="same", activation="elu"),
+            layers.UnitNormalization(),
+            layers.MaxPooling1D(2),
+            layers.Conv1DTranspose(3, 2, strides=3, padding="same"),
+            layers.ZeroPadding1D((1, 2)),
+            layers.UpSampling1D(2),
+            layers.Cropping1D((2, 1)),
+            layers.AveragePooling1D(3, strides=2),
+            layers.LayerNormalization(axis=[1, 2], center=False),
+            layers.GlobalAveragePooling1D(),
+        ]
+    )
+
+
+def images():
+    """What the chain has not: transposed and separable convolutions."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 5, 3)),
+            layers.Conv2DTranspose(4, (3, 2), strides=(2, 3), padding="same", activation="relu"),
+            layers.GroupNormalization(groups=2),
+            layers.SeparableConv2D(6, 3, strides=2, depth_multiplier=2),
+            layers.Conv2DTranspose(2, 2, strides=3, output_padding=1),
+            layers.GaussianNoise(0.5),
+            layers.GlobalMaxPooling2D(keepdims=True),
+        ]
+    )
+
+
 def graph():
     """Two inputs, two outputs, a shared layer, and a model in the model."""
     inputs = [keras.Input((8, 7, 2), name="image"), keras.Input((3,), name="facts")]
@@ -76,7 +114,7 @@ def overlapping():
     return keras.Sequential([keras.Input((7, 6, 2)), layers.MaxPooling2D(2, strides=1, padding="same")])
 
 
-MODELS = {"chain": chain, "channels_first": channels_first, "graph": graph}
+MODELS = {"chain": chain, "channels_first": channels_first, "images": images, "sequence": sequence, "graph": graph}
 ALL_MODELS = {**MODELS, "overlapping": overlapping}
 
 
@@ -189,13 +227,13 @@ def test_every_layer_is_exported_or_refused_by_name(tmp_path):
 
 
 def test_a_converter_of_ones_own(tmp_path, monkeypatch):
-    from fastconv.export import converts, onnx_layers
+    from fastconv.export import converts, onnx_table
 
     class Twice(layers.Layer):
         def forward(self, x, training=False, buffers=None):
             return 2 * x
 
-    monkeypatch.setattr(onnx_layers, "_TABLE", dict(onnx_layers._TABLE))
+    monkeypatch.setattr(onnx_table, "_TABLE", dict(onnx_table._TABLE))
     converts("Twice")(lambda graph, layer, x, shape: graph.op("Mul", [x, graph.constant(2.0)]))
     keras.Sequential([keras.Input((3,)), Twice()]).export(tmp_path / "model.onnx")
     assert onnx.load(tmp_path / "model.onnx").graph.node[0].op_type == "Mul"
