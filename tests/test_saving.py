@@ -188,6 +188,38 @@ def test_training_goes_on_with_the_same_bits(tmp_path, name):
     assert_same(state(loaded), state(model))
 
 
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_dropout_goes_on_with_the_same_masks(tmp_path, ending):
+    def dropping():
+        model = Sequential([layers.Input((5, 4, 2)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(4)])
+        model.compile("sgd", "mse")
+        return model
+
+    model, x = dropping(), batch()[0]
+    y = np.ones((len(x), 4))
+    model.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    if ending == ".keras":
+        model.save(tmp_path / "model.keras")
+        other = load_model(tmp_path / "model.keras")
+    else:
+        model.save_weights(tmp_path / "model.weights.h5")
+        other = dropping()
+        other.load_weights(tmp_path / "model.weights.h5")
+    for one in (model, other):
+        one.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    assert_same(state(other), state(model))
+
+
+def test_weights_of_the_first_versions_of_keras_3(tmp_path):
+    model = small()
+    model.save_weights(tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5", "r+") as file:
+        file.move("layers", "_layer_checkpoint_dependencies")
+    other = small()
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(other.get_weights(), model.get_weights())
+
+
 def test_weights_alone_bring_the_optimizer_along(tmp_path):
     model = small()
     train(model, epochs=2)

@@ -94,7 +94,7 @@ def _groups(layers: Iterable[Any], path: str = "layers", met: set[int] | None = 
         if id(layer) not in met:
             met.add(id(layer))
             yield place, layer
-            yield from _groups(_inner(layer), f"{place}/layers", met)
+            yield from _groups(_inner(layer), f"{place}/{path.rpartition('/')[2]}", met)
 
 
 def _inner(layer: Any) -> list[Any]:
@@ -119,7 +119,9 @@ class _OtherOptimizer(ValueError):
 
 
 def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
-    expected = dict(_groups(model.layers))
+    early = "_layer_checkpoint_dependencies"  # in the first versions of Keras 3
+    top = early if early in root else "layers"
+    expected = dict(_groups(model.layers, top))
     assignments: Assignments = []
     for path, layer in expected.items():
         try:
