@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastconv import (
         activations,
+        applications,
         backend,
         callbacks,
         config,
@@ -61,6 +62,7 @@ __all__ = [
     "Sequential",
     "Variable",
     "activations",
+    "applications",
     "autotune",
     "backend",
     "callbacks",

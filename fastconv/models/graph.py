@@ -67,6 +67,11 @@ class Graph:
                 node.layer._nodes.append(node)
 
 
+def inputs_of(tensor: KerasTensor) -> list[KerasTensor]:
+    """The tensors of `Input` that a tensor depends on."""
+    return [node.outputs[0] for node in _in_order([tensor], set())[0] if not node.sources]
+
+
 def _in_order(outputs: Sequence[KerasTensor], ends: set[int]) -> tuple[list[Node], dict[int, int]]:
     """The calls that the outputs depend on, each after those before it, and none that makes one of the tensors `ends`
     from others; and when each layer was met on the way from the outputs to the inputs."""
