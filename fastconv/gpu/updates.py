@@ -22,6 +22,9 @@ def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
     for option in ("clipnorm", "global_clipnorm"):
         if getattr(optimizer, option) is not None:
             raise Unsupported(f"the optimizer's {option} is for the CPU; a GPU knows clipvalue.")
+    for option in ("use_ema", "gradient_accumulation_steps"):
+        if getattr(optimizer, option):
+            raise Unsupported(f"the optimizer's {option} is for the CPU: use the device 'cpu'.")
     for variable in trained:
         if variable.constraint is not None:
             raise Unsupported(f"the constraint of {variable.path} is for the CPU: use the device 'cpu'.")

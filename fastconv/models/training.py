@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
+from fastconv.callbacks.progbar_logger import resolve_verbose
 from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
@@ -26,7 +27,6 @@ from fastconv.models.data import (
 from fastconv.models.later import LaterLogs
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
-from fastconv.models.progress import ProgressBar, resolve_verbose
 from fastconv.ops.dispatch import fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
@@ -81,8 +81,10 @@ class Trainer(Compiled):
             shuffle: whether every epoch takes the samples of arrays in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
-            steps_per_epoch: batches in an epoch; None for all of them.
-            validation_steps, validation_batch_size: as for `evaluate`.
+            steps_per_epoch: batches in an epoch; None for all of them. The next epoch goes on where the last one ended,
+                and arrays begin anew at their end (where Keras 3 cuts the epoch short).
+            validation_steps, validation_batch_size: as for `evaluate`. A generator goes on where the last validation
+                left it (Keras 3 repeats its first two batches).
             validation_freq: validate every so many epochs, or in the epochs listed, counted from 1.
 
         Returns:
@@ -116,8 +118,9 @@ class Trainer(Compiled):
             self.prepare_input(validation.peek()[0])
 
         run = CallbackList(
-            [callbacks, [ProgressBar()] if verbose else []],
+            callbacks,
             add_history=True,
+            add_progbar=verbose != 0,
             model=self,
             verbose=verbose,
             epochs=epochs,
@@ -134,12 +137,16 @@ class Trainer(Compiled):
                     if validation is not None and due(epoch + 1):
                         values = self._evaluate(validation, validation_steps, run)
                         logs.update({f"val_{name}": value for name, value in values.items()})
+                        logs = {name: logs[name] for name in sorted(logs)}
                     position.end_epoch()
                     run.on_epoch_end(epoch, logs)
                     if self.stop_training or source.ran_out:
                         break
             except KeyboardInterrupt:
                 self.stop_training = position.interrupted = True
+            finally:
+                if epochs > 0:
+                    self.optimizer.finalize_variable_values(self.trainable_weights)
             run.on_train_end(logs)
         if position.interrupted:
             print(f"Interrupted in epoch {position.epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
@@ -214,23 +221,22 @@ class Trainer(Compiled):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step with one batch; returns what `evaluate` does.
-
-        As in Keras 3 the values are running ones: over all batches since `reset_metrics`.
-        """
+        """One step with one batch; returns what `evaluate` would for it, before the step."""
         self._require_loss("train_on_batch", training=True)
         batches = self._batches(x, y, sample_weight, None, class_weight)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._train_step(batches.whole(), self.backward_plan)
         logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and metrics of one batch, running as in `train_on_batch`."""
+        """The loss and metrics of one batch."""
         self._require_loss("test_on_batch")
         batches = self._batches(x, y, sample_weight, None)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._test_step(batches.whole())
         logs = self._logs()
@@ -269,7 +275,7 @@ class Trainer(Compiled):
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
         plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
-            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
+            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 
     def _on_gpu(self) -> Any:
         """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
@@ -402,9 +408,8 @@ class Trainer(Compiled):
 
     def _run_once(self, batches: Batches, steps: int | None, callbacks: Any, verbose: int | str) -> CallbackList:
         verbose = resolve_verbose(verbose)
-        bar = [ProgressBar()] if verbose else []
         total = _steps(batches, steps, "steps")
-        return CallbackList([callbacks, bar], model=self, verbose=verbose, epochs=1, steps=total)
+        return CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=total)
 
 
 def _steps(batches: Batches, steps: int | None, argument: str) -> int | None:
