@@ -65,6 +65,13 @@ OPTIMIZERS = {
     "amsgrad": lambda k: k.optimizers.Adam(0.002, epsilon=1e-3, amsgrad=True),
     "adamw": lambda k: k.optimizers.AdamW(0.002, epsilon=1e-3),
     "adagrad": lambda k: k.optimizers.Adagrad(0.05),
+    "adadelta": lambda k: k.optimizers.Adadelta(0.5),
+    "adamax": lambda k: k.optimizers.Adamax(0.002, epsilon=1e-3),
+    "nadam": lambda k: k.optimizers.Nadam(0.002, epsilon=1e-3),
+    "ftrl": lambda k: k.optimizers.Ftrl(0.02),
+    "lion": lambda k: k.optimizers.Lion(1e-5),
+    "averages": lambda k: k.optimizers.SGD(0.05, momentum=0.5, use_ema=True, ema_momentum=0.9),
+    "accumulated": lambda k: k.optimizers.SGD(0.05, momentum=0.5, gradient_accumulation_steps=2),
     "schedule": lambda k: k.optimizers.SGD(k.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5), momentum=0.5),
 }
 
