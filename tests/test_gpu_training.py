@@ -11,7 +11,8 @@ from lab import lab
 import fastconv as keras
 from fastconv import device, layers, losses, metrics, optimizers, regularizers
 from fastconv.devices import current_device
-from fastconv.gpu.network import Unsupported, recorded_class
+from fastconv.gpu.network import recorded_class
+from fastconv.gpu.recorded import Unsupported
 
 X = np.random.default_rng(0).normal(size=(22, 6, 5, 2)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 22)
@@ -214,21 +215,28 @@ class Half(layers.Dense):
         return super().forward(x, training, buffers) / 2
 
 
+class Ours(regularizers.L2):
+    """Not what L2 does, for all that anybody knows."""
+
+
+class Slower(optimizers.SGD):
+    pass
+
+
 @pytest.mark.parametrize(
     "layer, reason",
     [
         (Mine(name="a"), r'"a" \(Mine\) has no kernels for a GPU'),
         (Half(3, name="a"), r'"a" \(Half\) has no kernels for a GPU'),
-        (layers.Dropout(0.5, noise_shape=(None, 1), name="a"), "noise_shape is for the CPU"),
-        (layers.Dense(3, activity_regularizer="l2"), "activity_regularizer is for the CPU"),
-        (layers.Dense(3, kernel_regularizer="orthogonal_regularizer"), "OrthogonalRegularizer is for the CPU"),
+        (layers.Dense(3, kernel_regularizer=Ours()), "the regularizer Ours is for the CPU"),
+        (layers.Conv2D(3, 1, activation="softmax", data_format="channels_first"), "along the width of channels_first"),
         (layers.Softmax(axis=1), "axis 1 is for the CPU"),
         (layers.Dense(3, dtype="float64"), "float64, kernels for a GPU in float32"),
     ],
 )
 def test_layers_that_run_on_the_cpu_only(layer, reason):
     if not layer.built:
-        layer.build((None, 3))
+        layer.build((None, 3) if layer.input_rank is None else (None, 3, 4, 5))
     with pytest.raises(Unsupported, match=reason):
         recorded_class(layer)
 
@@ -236,7 +244,7 @@ def test_layers_that_run_on_the_cpu_only(layer, reason):
 @pytest.mark.parametrize(
     "compiled, reason",
     [
-        ({"optimizer": optimizers.SGD(clipnorm=1.0)}, "clipnorm is for the CPU"),
+        ({"optimizer": Slower()}, "the optimizer Slower has no kernels for a GPU"),
         ({"metrics": [lambda y_true, y_pred: y_true == 0]}, "is computed on the CPU only"),
     ],
 )

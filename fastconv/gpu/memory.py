@@ -14,7 +14,7 @@ _TO_DEVICE, _WITHIN_DEVICE = 1, 3  # cudaMemcpyKind
 
 
 class Memory:
-    """The device's memory: CuPy's, or where launches are simulated NumPy's. All arrays are float32.
+    """The device's memory: CuPy's, or where launches are simulated NumPy's. Arrays are float32 unless asked for otherwise.
 
     Attributes:
         stream: CuPy's, not blocked by others; None in a simulator.
@@ -55,7 +55,7 @@ class Memory:
         if self.simulated:
             np.copyto(array, values)
         else:
-            array.set(np.ascontiguousarray(values, np.float32), stream=self.stream)
+            array.set(np.ascontiguousarray(values, array.dtype), stream=self.stream)
             self.stream.synchronize()
 
     def download(self, array: Any) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import config, losses, metrics
-from fastconv.gpu.network import Unsupported
 from fastconv.gpu.program import Recorder
+from fastconv.gpu.recorded import Unsupported
 from fastconv.kernels import cuda_losses
 from fastconv.loss_base import Loss, fit_weights
 from fastconv.losses import LossFunction

@@ -147,13 +147,14 @@ class _Step:
         self.y_pred = network.forward(layers, self._as_x(block, x.shape), self._trains)
         if self._scores is not None:
             plan = model.backward_plan
-            penalised = [weight for layer in plan.penalised for weight in layer.trainable_weights if weight.regularizer]
-            totals = runner.totals(self._scores.width + len(penalised))
+            penalties = network.penalties(plan)
+            totals = runner.totals(self._scores.width + len(penalties))
             fused = self._trains and model._combines_loss_and_activation
             gradient = memory.zeros(self.y_pred.shape) if self._trains else None
             row = numbers[_ROW : _ROW + 1]
             self._scores.record(recorder, self.y_pred, parts, totals, row, gradient, fused)
-            network.penalties(penalised, totals, row, self._scores.width)
+            for column, penalty in enumerate(penalties, self._scores.width):
+                penalty.record(totals, row, column)
             if self._trains:
                 network.backward(plan, gradient, not fused)
                 if plan.variables:
