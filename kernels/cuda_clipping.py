@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, uint32
 from fastconv.kernels.cuda_sums import block_sum
 
 THREADS = 256
@@ -36,7 +36,8 @@ def chunks(places: Sequence[slice], together: bool) -> tuple[np.ndarray, np.ndar
         int32 (chunks, 3), a row the first element, how many, and the number of its norm; and int32 (norms, 2), a row
         the first chunk and how many.
     """
-    rows, norms = [], []
+    rows: list[tuple[int, int, int]] = []
+    norms: list[tuple[int, int]] = []
     for place in places:
         first = len(rows)
         norm = 0 if together else len(norms)
@@ -48,13 +49,14 @@ def chunks(places: Sequence[slice], together: bool) -> tuple[np.ndarray, np.ndar
     return np.array(rows, np.int32).reshape(-1, 3), np.array(norms, np.int32)
 
 
-def clip_by_norm(gradient: Any, table: Any, norms: Any, shares: Any, scales: Any, longest: float) -> list[Launch]:
+def clip_by_norm(gradient: Any, tables: tuple[Any, Any], shares: Any, scales: Any, longest: float) -> list[Launch]:
     """Parts of `gradient` whose norm is above `longest` are shortened to it; NaN if it is not finite.
 
     Args:
-        table, norms: on the device, as `chunks` made them.
+        tables: on the device, what `chunks` gave.
         shares, scales: float32 to write on, one element a chunk and one a norm.
     """
+    table, norms = tables
     squares = Launch(_square_sums, (len(table),), (THREADS,), (gradient, table, shares))
     factors = Launch(_shortenings, (len(norms),), (THREADS,), (shares, norms, scales, float32(longest)))
     return [squares, factors, Launch(_scale, (len(table),), (THREADS,), (gradient, table, scales))]

@@ -23,7 +23,7 @@ COPY, ADD, MULTIPLY = range(3)
 class Walk(NamedTuple):
     """How threads go over the elements: sizes of all axes but the first, and the strides of a, b and y along each."""
 
-    count: int
+    elements: int
     n1: int
     n2: int
     n3: int
@@ -79,14 +79,14 @@ def walk(shape: Sequence[int], *strides: Sequence[int]) -> Walk:
         raise ValueError(f"a walk has {AXES} axes at most; those of shape {tuple(shape)} stay {len(joined)}.")
     padded = [(1,) + (0,) * len(strides)] * (AXES - len(joined)) + joined
     sizes, *columns = zip(*padded, strict=True)
-    count = int(np.prod(sizes, dtype=np.int64))
-    return Walk(count, *sizes[1:], *(stride for column in columns for stride in column))
+    elements = int(np.prod(sizes, dtype=np.int64))
+    return Walk(elements, *sizes[1:], *(stride for column in columns for stride in column))
 
 
 def _launch(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
     steps = walk(y.shape, *(_strides(operand, y.shape) for operand in (a, b, y)))
     arrays = _span(a), _span(b), _span(y)
-    return [Launch(_combine, (-(-steps.count // THREADS),), (THREADS,), (*arrays, kind, steps))]
+    return [Launch(_combine, (-(-steps.elements // THREADS),), (THREADS,), (*arrays, kind, steps))]
 
 
 def _strides(array: Any, shape: tuple[int, ...]) -> list[int]:
@@ -110,7 +110,7 @@ def _span(array: Any) -> Any:
 @cuda_jit(FLOATS, FLOATS, FLOATS, int32, Walk, launch_bounds=THREADS)
 def _combine(a, b, y, kind, walk):
     rest = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
-    if rest < uint32(walk.count):
+    if rest < uint32(walk.elements):
         outer = uint32(rest // uint32(walk.n4))
         i = uint32(rest - outer * uint32(walk.n4))
         at_a, at_b, at_y = uint32(i * walk.a4), uint32(i * walk.b4), uint32(i * walk.y4)

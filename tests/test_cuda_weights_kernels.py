@@ -57,7 +57,7 @@ def check_clipping(kernels):
             gradient[place] = part
         table, norms = kernels.chunks(places, together)
         shares, scales = np.full(len(table), np.nan, "float32"), np.full(len(norms), np.nan, "float32")
-        run(kernels.clip_by_norm(gradient, table, norms, shares, scales, 1.5))
+        run(kernels.clip_by_norm(gradient, (table, norms), shares, scales, 1.5))
         lengths = [np.linalg.norm(part.astype(float)) for part in parts]
         if together:
             lengths = [np.linalg.norm(lengths)] * len(parts)
@@ -65,7 +65,7 @@ def check_clipping(kernels):
             close(gradient[place], part * min(1, 1.5 / length))
     assert (gradient[5:64] == 7).all(), "what lies between variables is left alone"
     gradient[70] = np.inf
-    run(kernels.clip_by_norm(gradient, table, norms, shares, scales, 1.5))
+    run(kernels.clip_by_norm(gradient, (table, norms), shares, scales, 1.5))
     assert np.isnan(scales).all()
 
 
@@ -98,10 +98,10 @@ def check_penalties(kernels):
     run(kernels.penalise(value, gradient, 0.1, 0.2))
     close(gradient, start + 0.1 * np.sign(value) + 0.4 * value)
     row = np.array([1], "float32")
-    for value in (value, numbers(70_000)):
+    for some in (value, numbers(70_000)):
         totals, shares = np.zeros((2, 3), "float32"), np.full(kernels.SHARES, np.nan, "float32")
-        run(kernels.penalty(value, 0.1, 0.2, shares, totals, row, 2))
-        close(totals, [[0, 0, 0], [0, 0, 0.1 * np.abs(value).sum() + 0.2 * np.square(value).sum()]])
+        run(kernels.penalty(some, 0.1, 0.2, shares, totals, row, 2))
+        close(totals, [[0, 0, 0], [0, 0, 0.1 * np.abs(some).sum() + 0.2 * np.square(some).sum()]])
     for mode, shape in (("rows", (5, 301)), ("columns", (20, 7))):
         regularizer, matrix = regularizers.OrthogonalRegularizer(0.3, mode), numbers(*shape)
         by_rows = mode == "rows"

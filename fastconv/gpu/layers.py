@@ -173,8 +173,7 @@ class _Dropout(Recorded):
         if layer.noise_shape is not None:
             # Drawn small, where it is ones that are dropped, and spread over x.
             shape = layer.mask_shape(x.shape)
-            ones, self._mask = self.empty(shape), self.empty(shape)
-            self._recorder.memory.upload(ones, np.ones(shape, np.float32))
+            ones, self._mask = self._recorder.memory.copied(np.ones(shape, np.float32)), self.empty(shape)
             self._drop(ones, self._mask)
         return self._times_mask(x, self.like(x))
 

@@ -14,7 +14,7 @@ _TO_DEVICE, _WITHIN_DEVICE = 1, 3  # cudaMemcpyKind
 
 
 class Memory:
-    """The device's memory: CuPy's, or where launches are simulated NumPy's. Arrays are float32 unless asked for otherwise.
+    """The device's memory: CuPy's, or where launches are simulated NumPy's.
 
     Attributes:
         stream: CuPy's, not blocked by others; None in a simulator.
@@ -32,7 +32,7 @@ class Memory:
         return contextlib.nullcontext() if self.stream is None else self.stream
 
     def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-        """A new array of zeros.
+        """A new array of zeros, float32 unless asked for otherwise.
 
         Raises:
             MemoryError: the device has not as much memory left; the message says how much is in use.
@@ -48,6 +48,12 @@ class Memory:
                 f"MiB: a smaller batch_size needs less ({error})."
             ) from error
         self.allocated_bytes += made.nbytes
+        return made
+
+    def copied(self, values: np.ndarray) -> Any:
+        """A new array with the values and the dtype of one of the host."""
+        made = self.zeros(values.shape, values.dtype)
+        self.upload(made, values)
         return made
 
     def upload(self, array: Any, values: np.ndarray) -> None:

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastconv import config
 from fastconv.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 from fastconv.gpu.memory import Memory
@@ -75,12 +73,10 @@ def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rat
 def _clip_by_norm(memory: Memory, optimizer: Optimizer, parameters: Parameters) -> list[Launch]:
     together = optimizer.clipnorm is None
     tables = cuda_clipping.chunks(parameters.places, together)
-    on_device = [memory.zeros(table.shape, np.int32) for table in tables]
-    for array, table in zip(on_device, tables, strict=True):
-        memory.upload(array, table)
-    shares, scales = (memory.zeros((len(table),)) for table in tables)
-    longest = optimizer.global_clipnorm if together else optimizer.clipnorm
-    return cuda_clipping.clip_by_norm(parameters.gradients, *on_device, shares, scales, longest)
+    chunks, norms = (memory.copied(table) for table in tables)
+    shares, scales = memory.zeros((len(chunks),)), memory.zeros((len(norms),))
+    longest: Any = optimizer.global_clipnorm if together else optimizer.clipnorm
+    return cuda_clipping.clip_by_norm(parameters.gradients, (chunks, norms), shares, scales, longest)
 
 
 def _constrain(constraint: Any, value: Any) -> list[Launch]:
