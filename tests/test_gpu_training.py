@@ -223,6 +223,10 @@ class Slower(optimizers.SGD):
     pass
 
 
+def ours(y_true, y_pred):
+    return y_true == 0
+
+
 @pytest.mark.parametrize(
     "layer, reason",
     [
@@ -245,7 +249,7 @@ def test_layers_that_run_on_the_cpu_only(layer, reason):
     "compiled, reason",
     [
         ({"optimizer": Slower()}, "the optimizer Slower has no kernels for a GPU"),
-        ({"metrics": [lambda y_true, y_pred: y_true == 0]}, "is computed on the CPU only"),
+        ({"metrics": [ours]}, "'ours' is computed on the CPU only"),
     ],
 )
 def test_a_refusal_names_what_is_in_the_way(gpu, compiled, reason):
@@ -270,6 +274,83 @@ def test_a_device_that_is_not_there_is_no_silent_cpu(monkeypatch):
         current_device()
     with device("cpu"):
         assert current_device() == "cpu"
+
+
+def test_auto_takes_the_gpu_for_what_it_can_run_and_says_so(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    model = a_model()
+    with lab(), device("auto"):
+        model.train_on_batch(X[:4], Y[:4])
+        model.predict(X[:4], verbose=0)
+        assert model._runner is not None
+        model.compile(Slower(0.1), "sparse_categorical_crossentropy")
+        model.train_on_batch(X[:4], Y[:4])
+        model.train_on_batch(X[:4], Y[:4])
+        assert model._runner is None
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=[ours])
+        model.predict(X[:4], verbose=0)
+        assert model._runner is not None
+        model.train_on_batch(X[:4], Y[:4])
+        assert model._runner is None and model.layers[0].kernel.mirror is None
+    assert caplog.messages == [
+        f'the device "auto" is the GPU for {model.name}: it has kernels for all of the model',
+        f'the device "auto" is the CPU for {model.name}: the optimizer Slower has no kernels for a GPU: use the device '
+        "'cpu'.",
+        f'the device "auto" is the GPU for {model.name}: it has kernels for all of the model',
+        f"the device \"auto\" is the CPU for {model.name}: 'ours' is computed on the CPU only: train with this model on "
+        "the device 'cpu'.",
+    ]
+
+
+def test_auto_without_a_gpu_is_the_cpu_and_says_why_once(monkeypatch, caplog):
+    from fastconv.kernels import cuda
+    from fastconv.models import placement
+
+    placement._say_once.cache_clear()
+    monkeypatch.setattr(cuda, "unavailable", lambda: "there is no NVIDIA driver")
+    monkeypatch.setenv("FASTCONV_DEVICE", "auto")
+    for model in (a_model(), a_model()):
+        assert model.predict(X[:2], verbose=0).shape == (2, 3) and model._runner is None
+    assert caplog.messages == ['the device "auto" is the CPU: there is no NVIDIA driver']
+
+
+def test_a_full_memory_says_how_full_and_changes_nothing(gpu):
+    class OutOfMemoryError(Exception):  # CuPy's name, of no class that Python knows
+        pass
+
+    def full(shape, dtype):
+        raise OutOfMemoryError("Out of memory allocating 4,194,304 bytes")
+
+    model = a_model()
+    model.train_on_batch(X[:1], Y[:1])
+    before, memory = model.get_weights(), model._runner.memory
+    runtime = types.SimpleNamespace(memGetInfo=lambda: (3 << 20, 80 << 30))
+    memory.arrays = types.SimpleNamespace(zeros=full, cuda=types.SimpleNamespace(runtime=runtime))
+    with pytest.raises(
+        MemoryError,
+        match=r"shape \(1024, 1024\) takes 4.0 MiB, and 3.0 MiB of 81920.0 MiB are free; this model has 0.0 MiB. Use a "
+        "smaller batch_size",
+    ):
+        memory.zeros((1024, 1024))
+    with pytest.raises(MemoryError):
+        model.train_on_batch(X[:2], Y[:2])
+    close(model.get_weights(), before, atol=0)
+    memory.arrays = np
+    model.train_on_batch(X[:2], Y[:2])
+    assert model.optimizer.iterations == 2
+
+
+def test_a_model_that_was_refused_runs_once_it_is_changed_back(gpu):
+    model = a_model()
+    model.train_on_batch(X[:4], Y[:4])
+    mine = model.optimizer
+    model.optimizer = Slower(0.1)
+    with pytest.raises(Unsupported, match="Slower"):
+        model.train_on_batch(X[:4], Y[:4])
+    model.optimizer = mine
+    before = model.get_weights()
+    model.train_on_batch(X[:4], Y[:4])
+    assert (model.get_weights()[0] != before[0]).all() and mine.iterations == 2
 
 
 # With stand-ins for CuPy: what is asked of streams, graphs and memory.

@@ -47,7 +47,7 @@ class Runner:
             updates.check(optimizer, trained)
             slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
         ids = {id(variable) for variable in trained}
-        self.made_for = self._key(model)
+        self.made_for = self.key(model)
         self.memory = Memory()
         others = [variable for variable in model.weights if id(variable) not in ids]
         self.parameters = Parameters(self.memory, trained, others, slots)
@@ -56,14 +56,30 @@ class Runner:
         self._pending: list[tuple[list[float], int]] = []
 
     @staticmethod
-    def _key(model: Any) -> tuple[Any, ...]:
+    def key(model: Any) -> tuple[Any, ...]:
+        """What a runner is made for: equal for a model that one runner suits."""
         optimizer = model.optimizer
         built = optimizer is not None and optimizer.built
-        return id(optimizer), built, id(model._objective), tuple(map(id, model.layers)), model.trainable
+        return optimizer, built, model._objective, tuple(model.layers), model.trainable
 
     def suits(self, model: Any) -> bool:
         """Whether the model is still what it was made for."""
-        return self.made_for == self._key(model)
+        return self.made_for == self.key(model)
+
+    def prepare(
+        self, kind: str, x: np.ndarray, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None
+    ) -> _Step:
+        """The program of a step for batches like this one: "train", "test" or "predict".
+
+        Raises:
+            Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
+            MemoryError: the device has no room for its arrays.
+        """
+        key = kind, x.shape, None if y is None else (y.shape, y.dtype.kind)
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
+        return step
 
     def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one training step."""
@@ -101,10 +117,7 @@ class Runner:
         return type(None), ()
 
     def _run(self, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
-        key = kind, x.shape, None if y is None else (y.shape, y.dtype.kind)
-        step = self._steps.get(key)
-        if step is None:
-            step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
+        step = self.prepare(kind, x, y, sample_weight)
         self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
             self.settle()
