@@ -297,8 +297,8 @@ def test_auto_takes_the_gpu_for_what_it_can_run_and_says_so(monkeypatch, caplog)
         f'the device "auto" is the CPU for {model.name}: the optimizer Slower has no kernels for a GPU: use the device '
         "'cpu'.",
         f'the device "auto" is the GPU for {model.name}: it has kernels for all of the model',
-        f"the device \"auto\" is the CPU for {model.name}: 'ours' is computed on the CPU only: train with this model on "
-        "the device 'cpu'.",
+        f"the device \"auto\" is the CPU for {model.name}: 'ours' is computed on the CPU only: train with this model "
+        "on the device 'cpu'.",
     ]
 
 
