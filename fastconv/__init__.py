@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         optimizers,
         random,
         regularizers,
+        saving,
         testing,
         utils,
     )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from fastconv.layers import Input, InputLayer, Layer
     from fastconv.losses import Loss
     from fastconv.metrics import Metric
-    from fastconv.models import Sequential
+    from fastconv.models import Model, Sequential
     from fastconv.optimizers import Optimizer
     from fastconv.regularizers import Regularizer
     from fastconv.variable import Variable
@@ -53,6 +54,7 @@ __all__ = [
     "Layer",
     "Loss",
     "Metric",
+    "Model",
     "Optimizer",
     "Regularizer",
     "Sequential",
@@ -76,6 +78,7 @@ __all__ = [
     "optimizers",
     "random",
     "regularizers",
+    "saving",
     "testing",
     "utils",
 ]
@@ -88,6 +91,7 @@ _HOMES = {
     "Layer": "layers",
     "Loss": "losses",
     "Metric": "metrics",
+    "Model": "models",
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
     "Sequential": "models",

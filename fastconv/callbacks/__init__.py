@@ -1,5 +1,6 @@
 """Callbacks with Keras's names, arguments and rules."""
 
+from fastconv.callbacks.backup_and_restore import BackupAndRestore
 from fastconv.callbacks.callback import Callback, CallbackList, History
 from fastconv.callbacks.csv_logger import CSVLogger
 from fastconv.callbacks.early_stopping import EarlyStopping
@@ -9,6 +10,7 @@ from fastconv.callbacks.model_checkpoint import ModelCheckpoint
 from fastconv.callbacks.terminate_on_nan import TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

@@ -21,6 +21,9 @@ class Callback:
 
     model: Any = None
     params: Any = None
+    # Attributes that `BackupAndRestore` keeps: numbers, or lists of arrays of the model's weights' shapes.
+    state_keys: tuple[str, ...] = ()
+    runs_last = False  # whether the callback has to see what the others have done
 
     def set_params(self, params: Logs) -> None:
         self.params = params
@@ -106,7 +109,7 @@ class CallbackList(Callback):
     """
 
     def __init__(self, callbacks: Any = None, add_history: bool = False, model: Any = None, **params: Any) -> None:
-        self.callbacks = list(_flatten(callbacks))
+        self.callbacks = sorted(_flatten(callbacks), key=lambda callback: callback.runs_last)
         self.history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
         if add_history and self.history is None:
             self.history = History()

@@ -9,7 +9,7 @@ from fastconv import activations
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_activations
-from fastconv.layers.layout import to_last
+from fastconv.layers.layout import in_memory
 
 _INFINITY = math.inf
 
@@ -52,11 +52,6 @@ def unknown(activation: Any) -> str | None:
 def is_softmax(activation: Any) -> bool:
     """Whether it looks at a whole row: a softmax, or its logarithm."""
     return type(activation) in (activations.Softmax, activations.LogSoftmax)
-
-
-def in_memory(x: Any) -> Any:
-    """x in the order of its memory."""
-    return x if x.flags.c_contiguous else to_last(x, "channels_first")
 
 
 def activate(recorder: Recorder, activation: Any, x: Any, owner: Recorded, in_place: bool = True) -> Any:

@@ -14,22 +14,22 @@ import numpy as np
 
 from fastconv import activations
 from fastconv.gpu import penalties
-from fastconv.gpu.elementwise import activate, in_memory, is_softmax, slope, unknown
+from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_dropout, cuda_strided
 from fastconv.kernels.registry import device_of
 from fastconv.layers import Flatten, Layer
 from fastconv.layers.activation import Activation
-from fastconv.layers.layout import from_last, to_last
-from fastconv.layers.pooling import Pooling2D
+from fastconv.layers.layout import in_memory
+from fastconv.layers.pooling import Pooling
 from fastconv.layers.regularization import Dropout
 from fastconv.layers.weighted import KernelLayer
 from fastconv.models.plan import BackwardStep
 
 
 class _Kernel(Recorded):
-    """Conv2D and Dense."""
+    """Dense and the layers that convolve."""
 
     @staticmethod
     def unsupported(layer: KernelLayer) -> str | None:
@@ -63,55 +63,53 @@ class _Kernel(Recorded):
     def penalties(self) -> list[Penalty]:
         return ([] if self._activity is None else [self._activity]) + super().penalties()
 
-    def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         layer, problem = self.layer, self._problem
         gy = layer.as_images(gy, problem.y_shape)
         if self._activity is not None:
             self._activity.add_slope(gy)
         if through_activation:
             gy = slope(self._recorder, layer.activation, gy, self._y, self._before)
-        weights = layer.weights
-        if step.need_weight_grad:
-            gw, *gb = map(self._parameters.gradient_of, weights)
+        if back.need_weight_grad:
+            gw, *gb = map(self.gradient_of, layer.weights)
             bias = gb[0] if gb else None
             arrays = (self._images, gy, gw.reshape(problem.w_shape), bias)
             self._recorder.kernel("conv2d_backward_filter", problem, *arrays)
-            for weight in weights:
-                if weight.regularizer is not None:
-                    self._network.penalty_of(weight).add_slope(self._parameters.gradient_of(weight))
-        if not step.need_input_grad:
+            self.add_penalty_slopes(back)
+        if not back.need_input_grad:
             return None
         gx = self.empty(problem.x_shape)
         kernel = self._parameters.of(layer.kernel).reshape(problem.w_shape)
-        relu = self._images if step.through_input_relu else None
+        relu = self._images if back.through_input_relu else None
         fused = self._recorder.kernel("conv2d_backward_data", problem, gy, kernel, gx, relu=relu)
-        if step.through_input_relu and not fused:
+        if back.through_input_relu and not fused:
             slope(self._recorder, activations.relu, gx, self._images, None)
         return layer.from_images(gx, self._leading)
 
 
 class _Pooling(Recorded):
-    """MaxPooling2D and AveragePooling2D."""
+    """Layers that pool."""
 
     def forward(self, x: Any, training: bool) -> Any:
         layer = self.layer
         self._problem = layer.as_problem(x.shape)
-        self._images = self.contiguous(to_last(x, layer.data_format))
+        self._leading = x.shape[:-1]
+        self._images = self.contiguous(layer.as_images(x, self._problem.x_shape))
         y = self.empty(self._problem.y_shape)
         self._recorder.kernel(layer.op, self._problem, self._images, y, algorithm=_on_gpu(layer.algorithm))
-        return from_last(y, layer.data_format)
+        return layer.output_of(y)
 
-    def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
-        if not step.need_input_grad:
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        if not back.need_input_grad:
             return None
         layer = self.layer
         gx = self.empty(self._problem.x_shape)
-        arrays = layer.backward_arrays(self._images, to_last(gy, layer.data_format))
-        relu = True if step.through_input_relu else None
+        arrays = layer.backward_arrays(self._images, layer.images_of(gy, self._problem.y_shape))
+        relu = True if back.through_input_relu else None
         fused = self._recorder.kernel(f"{layer.op}_backward", self._problem, *arrays, gx, relu=relu)
-        if step.through_input_relu and not fused:
+        if back.through_input_relu and not fused:
             slope(self._recorder, activations.relu, gx, self._images, None)
-        return from_last(gx, layer.data_format)
+        return layer.from_images(gx, self._leading)
 
 
 class _Flatten(Recorded):
@@ -122,7 +120,7 @@ class _Flatten(Recorded):
         self._x = x
         return self.contiguous(_channels_to_end(x) if moves else x).reshape(len(x), math.prod(x.shape[1:]))
 
-    def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         x = self._x
         if self.layer.data_format == "channels_first" and x.ndim > 2:
             ordered = gy.reshape(len(x), *x.shape[2:], x.shape[1])
@@ -148,7 +146,7 @@ class _Activation(Recorded):
         self._y = activate(self._recorder, self.layer.activation, x, self, in_place=False)
         return self._y
 
-    def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         if through_activation:
             slope(self._recorder, self.layer.activation, gy, self._y, self._before)
         return gy
@@ -177,7 +175,7 @@ class _Dropout(Recorded):
             self._drop(ones, self._mask)
         return self._times_mask(x, self.like(x))
 
-    def backward(self, gy: Any, step: BackwardStep, through_activation: bool) -> Any:
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         return self._times_mask(gy, gy) if self._drops else gy
 
     def _times_mask(self, x: Any, y: Any) -> Any:
@@ -188,13 +186,13 @@ class _Dropout(Recorded):
         return y
 
     def _drop(self, x: Any, y: Any) -> None:
-        call = self._network.numbers[id(self.layer)]
+        call = self._network.numbers[id(self.step)]
         self._recorder.add(cuda_dropout.dropout(x, y, self.layer.key, call, self.layer.rate))
 
 
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
-    Pooling2D: _Pooling,
+    Pooling: _Pooling,
     Flatten: _Flatten,
     Activation: _Activation,
     Dropout: _Dropout,

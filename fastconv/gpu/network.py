@@ -1,8 +1,7 @@
-"""The layers of a model in a program, forward and backward."""
+"""The layers of a model in a program, forward and backward: a model's plans gone through with launches for values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastconv.gpu.layers import CLASSES
@@ -12,7 +11,7 @@ from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Recorded, Unsupported
 from fastconv.kernels import cuda_strided
 from fastconv.layers import Layer
-from fastconv.models.plan import BackwardPlan
+from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
 
 
@@ -20,39 +19,73 @@ class Network:
     """The layers of a model, written down with a recorder.
 
     Args:
+        plan: of the model, which has one input and one output.
         parameters: where the weights are.
-        numbers: layer -> two numbers on the device that a layer reads anew in each step; see `Recorded.numbers`.
+        numbers: id of a step -> what it reads anew each time, on the device; see `Recorded.numbers`.
     """
 
-    def __init__(self, recorder: Recorder, parameters: Parameters, numbers: dict[int, Any]) -> None:
+    def __init__(self, plan: ForwardPlan, recorder: Recorder, parameters: Parameters, numbers: dict[int, Any]) -> None:
         self.recorder, self.parameters, self.numbers = recorder, parameters, numbers
+        self._plan = plan
         self._recorded: dict[int, Recorded] = {}
-        self._outputs: dict[int, Any] = {}
+        self._of_layer: dict[int, Recorded] = {}
+        self._values: list[Any] = []
         self._penalties: dict[int, Penalty] = {}
+        self._again: dict[int, Any] = {}
 
-    def forward(self, layers: Sequence[Layer], x: Any, training: bool) -> Any:
+    def forward(self, x: Any, training: bool) -> Any:
         """The output for `x`, in the order of its axes."""
-        for layer in layers:
-            made = self._recorded[id(layer)] = recorded_class(layer)(layer, self)
-            x = self._outputs[id(layer)] = made.forward(x, training)
-        if not x.flags.c_contiguous:
-            x, turned = self.recorder.memory.zeros(x.shape), x
-            self.recorder.add(cuda_strided.copy(turned, x))
-        return x
+        values = self._values = self._plan.values([x])
+        for step in self._plan.steps:
+            made = recorded_class(step.layer)(step, self)
+            self._recorded[id(step)] = self._of_layer[id(step.layer)] = made
+            taken = values[step.source] if isinstance(step.source, int) else [values[place] for place in step.source]
+            values[step.target] = made.forward(taken, in_training(step, training))
+        y = values[self._plan.outputs[0]]
+        if y.flags.c_contiguous:
+            return y
+        turned = self.recorder.memory.zeros(y.shape)
+        self.recorder.add(cuda_strided.copy(y, turned))
+        return turned
 
     def backward(self, plan: BackwardPlan, gy: Any, through_activation: bool) -> None:
-        """The gradients of the weights, from that of the output."""
-        for step in plan.steps:
-            made, y = self._recorded[id(step.layer)], self._outputs[id(step.layer)]
-            if gy.strides != y.strides:  # the layer behind it has another data_format
-                gy, turned = made.like(y), gy
-                self.recorder.add(cuda_strided.copy(turned, gy))
-            gy = made.backward(gy, step, through_activation and step.through_activation)
-            through_activation = True
+        """The gradients of the weights, from that of the output; see `Layer.backward`."""
+        gradients: list[Any] = [None] * self._plan.size
+        (last,) = self._plan.outputs
+        gradients[last] = gy
+        for back in plan.steps:
+            through = back.through_activation and (through_activation or back.step.target != last)
+            self._step_back(back, gradients, through)
+
+    def _step_back(self, back: BackwardStep, gradients: list[Any], through_activation: bool) -> None:
+        step = back.step
+        made, y, gy = self._recorded[id(step)], self._values[step.target], gradients[step.target]
+        if gy.strides != y.strides:  # the layer behind it has another data_format
+            gy, turned = made.like(y), gy
+            self.recorder.add(cuda_strided.copy(turned, gy))
+        if back.again:
+            self._again = {id(weight): self.recorder.memory.zeros(weight.shape) for weight in step.trained}
+        given = made.backward(gy, back, through_activation)
+        if back.again:
+            for weight in step.trained:
+                gradient = self.parameters.gradient_of(weight)
+                self.recorder.add(cuda_strided.add(gradient, self._again[id(weight)], gradient))
+            self._again = {}
+        if isinstance(step.source, int):
+            given = [given]
+        for place, grad, adds in zip(step.sources, given or (), back.adds, strict=bool(given)):
+            if adds:
+                self.recorder.add(cuda_strided.add(gradients[place], grad, gradients[place]))
+            elif grad is not None:
+                gradients[place] = grad
+
+    def gradient_of(self, weight: Variable) -> Any:
+        """Where a layer that goes back writes a weight's gradient."""
+        return self._again.get(id(weight)) if self._again else self.parameters.gradient_of(weight)
 
     def penalties(self, plan: BackwardPlan) -> list[Penalty]:
         """What regularizers add to the loss."""
-        return [penalty for layer in plan.penalised for penalty in self._recorded[id(layer)].penalties()]
+        return [penalty for layer in plan.penalised for penalty in self._of_layer[id(layer)].penalties()]
 
     def penalty_of(self, weight: Variable) -> Penalty:
         """That of a weight which has a regularizer."""
@@ -60,6 +93,23 @@ class Network:
             value = self.parameters.of(weight)
             self._penalties[id(weight)] = Penalty(self.recorder, weight.regularizer, value)
         return self._penalties[id(weight)]
+
+
+def in_training(step: Step, training: bool) -> bool:
+    """Whether a step of a model, in training or not, runs as in training."""
+    return training if step.training is None else step.training
+
+
+def check(model: Any) -> None:
+    """Raise `Unsupported` unless there are kernels for all layers of the model."""
+    plan = model.forward_plan
+    if plan.inputs != 1 or len(plan.outputs) != 1:
+        raise Unsupported(
+            f'the model "{model.name}" has {plan.inputs} inputs and {len(plan.outputs)} outputs; a GPU runs models with '
+            "one of each: use the device 'cpu'."
+        )
+    for layer in plan.layers:
+        recorded_class(layer)
 
 
 def recorded_class(layer: Layer) -> type[Recorded]:

@@ -30,6 +30,7 @@ class Dropout(Layer):
     """
 
     by_sample = True
+    random_state_keys = ("key", "_calls")
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from fastconv.models.data import (
 from fastconv.models.later import LaterLogs
 from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
+from fastconv.models.position import Position
 from fastconv.models.progress import ProgressBar, resolve_verbose
 from fastconv.ops.dispatch import fixed_filters
 
@@ -33,9 +34,10 @@ _quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
 
 
 class Trainer(Compiled):
-    """The part of `Sequential` that learns. All arguments mean what they mean in Keras."""
+    """The part of a model that learns. All arguments mean what they mean in Keras."""
 
     history: History | None = None
+    position: Position | None = None  # while `fit` runs
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,25 +124,26 @@ class Trainer(Compiled):
             epochs=epochs,
             steps=source.steps,
         )
-        self.stop_training = interrupted = False
+        self.stop_training = False
+        self.position = position = Position(self, source, run, initial_epoch)
         with run, _quiet():
             run.on_train_begin()
             logs: dict[str, float] = {}
-            epoch = initial_epoch
             try:
-                for epoch in range(initial_epoch, epochs):
-                    logs = self._train_epoch(epoch, source, run)
+                for epoch in range(position.epoch, 0 if position.finished else epochs):
+                    logs = self._train_epoch(epoch, source, run, position)
                     if validation is not None and due(epoch + 1):
                         values = self._evaluate(validation, validation_steps, run)
                         logs.update({f"val_{name}": value for name, value in values.items()})
+                    position.end_epoch()
                     run.on_epoch_end(epoch, logs)
                     if self.stop_training or source.ran_out:
                         break
             except KeyboardInterrupt:
-                self.stop_training = interrupted = True
+                self.stop_training = position.interrupted = True
             run.on_train_end(logs)
-        if interrupted:
-            print(f"Interrupted in epoch {epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
+        if position.interrupted:
+            print(f"Interrupted in epoch {position.epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
         return run.history  # type: ignore[return-value]
 
     def evaluate(
@@ -265,7 +268,7 @@ class Trainer(Compiled):
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
         value, grad = gradient(y, y_pred, sample_weight, out)
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
-        plan.run(grad, self._buffers, through_activation=not fused)
+        plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
 
@@ -288,8 +291,7 @@ class Trainer(Compiled):
     @property
     def _combines_loss_and_activation(self) -> bool:
         """Whether the loss's gradient goes past the last activation, as softmax and cross-entropy allow."""
-        combined = self._objective.fused_activation
-        return combined is not None and combined == self.layers[-1].output_activation
+        return self.forward_plan.ends_in(self._objective.fused_activation)
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
@@ -302,13 +304,14 @@ class Trainer(Compiled):
         value = float(np.sum(loss(y, y_pred, sample_weight)))
         self._objective.update(value + self.backward_plan.penalty, y, y_pred, sample_weight)
 
-    def _train_epoch(self, epoch: int, source: Epochs, run: CallbackList) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, source: Epochs, run: CallbackList, position: Position) -> dict[str, float]:
         plan = self.backward_plan
         self.reset_metrics()
         run.on_epoch_begin(epoch)
-        for step, batch in enumerate(source):
+        for step, batch in enumerate(source, position.begin_epoch(epoch)):
             run.on_train_batch_begin(step)
             self._train_step(batch, plan)
+            position.batch = step + 1
             if run.has_train_batch_hooks:
                 run.on_train_batch_end(step, self._batch_logs())
             if self.stop_training:
