@@ -17,7 +17,7 @@ from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, impor
 THREADS = 256
 AXES = 5  # of a walk, once those that lie one after another in all operands count as one
 
-COPY, ADD, MULTIPLY = range(3)
+COPY, ADD, SUBTRACT, MULTIPLY, MAXIMUM, MINIMUM, EQUAL, UNEQUAL = range(8)
 
 
 class Walk(NamedTuple):
@@ -50,14 +50,12 @@ def copy(x: Any, y: Any) -> list[Launch]:
     return _launch(COPY, x, x, y)
 
 
-def add(a: Any, b: Any, y: Any) -> list[Launch]:
-    """y[...] = a + b; y may be a or b."""
-    return _launch(ADD, a, b, y)
+def combine(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
+    """y[...] = a + b, or another of the kinds; y may be a or b.
 
-
-def multiply(a: Any, b: Any, y: Any) -> list[Launch]:
-    """y[...] = a * b; y may be a or b."""
-    return _launch(MULTIPLY, a, b, y)
+    EQUAL and UNEQUAL give 1 for true and 0 for false.
+    """
+    return _launch(kind, a, b, y)
 
 
 def walk(shape: Sequence[int], *strides: Sequence[int]) -> Walk:
@@ -126,8 +124,20 @@ def _combine(a, b, y, kind, walk):
         at_b = uint32(at_b + i * walk.b1 + rest * walk.b0)
         at_y = uint32(at_y + i * walk.y1 + rest * walk.y0)
         v = a[at_a]
-        if kind == ADD:
-            v = float32(v + b[at_b])
-        elif kind == MULTIPLY:
-            v = float32(v * b[at_b])
+        if kind != COPY:
+            w = b[at_b]
+            if kind == ADD:
+                v = v + w
+            elif kind == SUBTRACT:
+                v = v - w
+            elif kind == MULTIPLY:
+                v = v * w
+            elif kind == MAXIMUM:
+                v = w if w > v or w != w else v  # a NaN of either
+            elif kind == MINIMUM:
+                v = w if w < v or w != w else v
+            elif kind == EQUAL:
+                v = float32(1) if v == w else float32(0)
+            else:
+                v = float32(0) if v == w else float32(1)
         y[at_y] = v

@@ -284,12 +284,15 @@ def test_pieces_of_an_update(rng):
     "module",
     [
         "cuda_activations",
+        "cuda_batch_norm",
         "cuda_clipping",
         "cuda_constraints",
         "cuda_dropout",
+        "cuda_global_max",
         "cuda_losses",
         "cuda_penalties",
         "cuda_strided",
+        "cuda_units",
         "cuda_updates",
     ],
 )

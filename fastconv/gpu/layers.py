@@ -1,4 +1,4 @@
-"""What each layer adds to a program: its launches forward and backward, on arrays that exist once for a shape of batch.
+"""Layers in a program that convolve, pool, activate or drop: their launches forward and backward.
 
 A class below belongs to the class of layers whose `forward` and `backward` it stands for. Arrays are as the layers see
 them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) memory.
@@ -6,7 +6,6 @@ them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) me
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ from fastconv.gpu import penalties
 from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_dropout, cuda_strided
+from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
 from fastconv.kernels.registry import device_of
-from fastconv.layers import Flatten, Layer
+from fastconv.layers import GlobalMaxPooling2D, Layer
 from fastconv.layers.activation import Activation
 from fastconv.layers.layout import in_memory
 from fastconv.layers.pooling import Pooling
@@ -112,24 +111,22 @@ class _Pooling(Recorded):
         return layer.from_images(gx, self._leading)
 
 
-class _Flatten(Recorded):
-    """Flatten: another look at the same memory, or where images have to be turned round a copy."""
+class _GlobalMaxPooling(_Pooling):
+    """GlobalMaxPooling2D, whose gradient equal maxima share."""
 
     def forward(self, x: Any, training: bool) -> Any:
-        moves = self.layer.data_format == "channels_first" and x.ndim > 2
-        self._x = x
-        return self.contiguous(_channels_to_end(x) if moves else x).reshape(len(x), math.prod(x.shape[1:]))
+        layer = self.layer
+        self._problem, self._leading = layer.as_problem(x.shape), x.shape[:-1]
+        self._images = self.contiguous(layer.as_images(x, self._problem.x_shape))
+        self._largest = self.empty(self._problem.y_shape)
+        self._recorder.kernel("max_pool2d", self._problem, self._images, self._largest)
+        return layer.output_of(self._largest)
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        x = self._x
-        if self.layer.data_format == "channels_first" and x.ndim > 2:
-            ordered = gy.reshape(len(x), *x.shape[2:], x.shape[1])
-            return ordered.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
-        return gy.reshape(x.shape)
-
-
-def _channels_to_end(x: Any) -> Any:
-    return x.transpose(0, *range(2, x.ndim), 1)
+        gx = self.empty(self._problem.x_shape)
+        gy = self.layer.images_of(gy, self._problem.y_shape)
+        self._recorder.add(cuda_global_max.global_max_backward(self._images, self._largest, gy, gx))
+        return self.layer.from_images(gx, self._leading)
 
 
 class _Activation(Recorded):
@@ -182,7 +179,7 @@ class _Dropout(Recorded):
         if self._mask is None:
             self._drop(in_memory(x), in_memory(y))
         else:
-            self._recorder.add(cuda_strided.multiply(x, self._mask, y))
+            self._recorder.add(cuda_strided.combine(cuda_strided.MULTIPLY, x, self._mask, y))
         return y
 
     def _drop(self, x: Any, y: Any) -> None:
@@ -193,7 +190,7 @@ class _Dropout(Recorded):
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
     Pooling: _Pooling,
-    Flatten: _Flatten,
+    GlobalMaxPooling2D: _GlobalMaxPooling,
     Activation: _Activation,
     Dropout: _Dropout,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.gpu.layers import CLASSES
+from fastconv.gpu import layers, merging, normalization, reshaping
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.program import Recorder
@@ -13,6 +13,10 @@ from fastconv.kernels import cuda_strided
 from fastconv.layers import Layer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
+
+_CLASSES = {**layers.CLASSES, **merging.CLASSES, **normalization.CLASSES, **reshaping.CLASSES}
+# What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
+_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient"}
 
 
 class Network:
@@ -69,13 +73,13 @@ class Network:
         if back.again:
             for weight in step.trained:
                 gradient = self.parameters.gradient_of(weight)
-                self.recorder.add(cuda_strided.add(gradient, self._again[id(weight)], gradient))
+                self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradient, self._again[id(weight)], gradient))
             self._again = {}
         if isinstance(step.source, int):
             given = [given]
         for place, grad, adds in zip(step.sources, given or (), back.adds, strict=bool(given)):
             if adds:
-                self.recorder.add(cuda_strided.add(gradients[place], grad, gradients[place]))
+                self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradients[place], grad, gradients[place]))
             elif grad is not None:
                 gradients[place] = grad
 
@@ -105,8 +109,8 @@ def check(model: Any) -> None:
     plan = model.forward_plan
     if plan.inputs != 1 or len(plan.outputs) != 1:
         raise Unsupported(
-            f'the model "{model.name}" has {plan.inputs} inputs and {len(plan.outputs)} outputs; a GPU runs models with '
-            "one of each: use the device 'cpu'."
+            f'the model "{model.name}" has {plan.inputs} inputs and {len(plan.outputs)} outputs; a GPU runs models '
+            "with one of each: use the device 'cpu'."
         )
     for layer in plan.layers:
         recorded_class(layer)
@@ -118,9 +122,8 @@ def recorded_class(layer: Layer) -> type[Recorded]:
     Raises:
         Unsupported: there is nothing for its class, or the layer has an option that only the CPU knows.
     """
-    definer = next(cls for cls in type(layer).__mro__ if "forward" in cls.__dict__)
-    backward = next(cls for cls in type(layer).__mro__ if "backward" in cls.__dict__)
-    found = CLASSES.get(definer) if definer is backward else None
+    first = next((cls for cls in type(layer).__mro__ if cls in _CLASSES or _METHODS & cls.__dict__.keys()), Layer)
+    found = _CLASSES.get(first)
     if found is None:
         raise Unsupported(
             f'the layer "{layer.name}" ({type(layer).__name__}) has no kernels for a GPU: train and predict with this '

@@ -1,4 +1,4 @@
-"""Kernels for what weights and gradients obey, and for views of arrays: simulated, and compared with NumPy."""
+"""Kernels of a step beside the ops: for weights and gradients, normalization, and views. Simulated; against NumPy."""
 
 import importlib.util
 import inspect
@@ -8,7 +8,15 @@ import pytest
 from lab import run
 
 from fastconv import constraints, regularizers
-from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_penalties, cuda_strided
+from fastconv.kernels import (
+    cuda_batch_norm,
+    cuda_clipping,
+    cuda_constraints,
+    cuda_global_max,
+    cuda_penalties,
+    cuda_strided,
+    cuda_units,
+)
 from fastconv.testing import SimulationError
 
 EPSILON = 1e-7
@@ -37,11 +45,20 @@ def check_views(kernels):
     run(kernels.copy(x[:, :, None, :, None], spread))
     close(spread.reshape(3, 8, 15, 2), x.repeat(2, 1).repeat(3, 2))
     total = x.copy()
-    run(kernels.add(total, padded[:, 2:6, 1:], total))
+    run(kernels.combine(kernels.ADD, total, padded[:, 2:6, 1:], total))
     close(total, x + padded[:, 2:6, 1:])
     mask = numbers(3, 1, 5, 1, seed=1)
+    for kind, function in {"SUBTRACT": np.subtract, "MAXIMUM": np.maximum, "MINIMUM": np.minimum}.items():
+        a, b = np.array([[1, 2, np.nan, 4], [2, 2, 1, np.nan]], "float32")
+        y = np.zeros(4, "float32")
+        run(kernels.combine(getattr(kernels, kind), a, b, y))
+        close(y, function(a, b))
+    run(kernels.combine(kernels.EQUAL, a, b, y))
+    close(y, [0, 1, 0, 0])
+    run(kernels.combine(kernels.UNEQUAL, a, b, y))
+    close(y, [1, 0, 1, 1])
     images = np.zeros((3, 5, 2, 4), "float32").transpose(0, 3, 1, 2)
-    run(kernels.multiply(x, mask, images))
+    run(kernels.combine(kernels.MULTIPLY, x, mask, images))
     close(images, x * mask)
 
 
@@ -116,7 +133,59 @@ def check_penalties(kernels):
         close(gradient, expected)
 
 
+def check_sums(kernels):
+    for shape, axes in (((5, 70), (0,)), ((3, 4, 5, 6), (1, 2)), ((3, 4, 5, 6), (0, 2)), ((2, 40, 3), (1, -1))):
+        x = numbers(*shape)
+        y = np.full_like(x.sum(axes), np.nan)
+        run(kernels.sum_over(x, axes, y))
+        close(y, x.sum(axes))
+
+
+def check_batch_norm(kernels):
+    for rows, channels in ((5, 3), (600, 40)):
+        x, gy = 1000 + numbers(rows, channels), numbers(rows, channels, seed=1)
+        gamma, beta = numbers(2, channels, seed=2)
+        moving = numbers(channels, seed=3), np.square(numbers(channels, seed=4))
+        mean, inverse, total, product = np.full((4, channels), np.nan, "float32")
+        partial, y = np.full(kernels.partial_shape(rows, channels), np.nan, "float32"), np.full_like(x, np.nan)
+        exact, variance = x.astype(float), x.astype(float).var(0)
+        expected = [0.75 * old + 0.25 * new for old, new in zip(moving, (exact.mean(0), variance), strict=True)]
+        run(kernels.moments(x, partial, mean, inverse, moving, 0.75, 0.01))
+        close(mean, exact.mean(0))
+        close(inverse, (variance + 0.01) ** -0.5)
+        close(moving, expected)
+        run(kernels.normalize(x, mean, inverse, gamma, beta, y))
+        unit = (exact - mean) * inverse
+        np.testing.assert_allclose(y, unit * gamma + beta, rtol=1e-4, atol=1e-5)
+        run(kernels.normalize(x, mean, inverse, None, None, y))
+        np.testing.assert_allclose(y, unit, rtol=1e-4, atol=1e-5)
+        run(kernels.gradient_sums(gy, x, mean, partial, total, product))
+        np.testing.assert_allclose(total, gy.sum(0), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(product, (gy * (exact - mean)).sum(0), rtol=1e-4, atol=1e-3)
+        gx = np.full_like(x, np.nan)
+        run(kernels.input_gradient(gy, x, (mean, inverse, gamma), (total, product), gx, False))
+        slopes = gamma * inverse * (gy - gy.mean(0) - unit * (gy * unit).mean(0))
+        np.testing.assert_allclose(gx, slopes, rtol=1e-3, atol=1e-4)
+        x -= 1000
+        run(kernels.input_gradient(gy, x, (mean, inverse, None), None, gx, True))
+        close(gx, np.where(x > 0, gy * inverse, 0))
+        run(kernels.still_moments(moving, mean, inverse, 0.01))
+        close(mean, moving[0])
+        close(inverse, (moving[1] + 0.01) ** -0.5)
+
+
+def check_global_max(kernels):
+    x, gy = np.round(numbers(3, 4, 5, 7)), numbers(3, 7, seed=1)
+    y, gx = x.max((1, 2)), np.full_like(x, np.nan)
+    run(kernels.global_max_backward(x, y, gy, gx))
+    winners = x == y[:, None, None]
+    close(gx, winners * (gy / winners.sum((1, 2)))[:, None, None])
+
+
 CHECKS = {
+    cuda_batch_norm: check_batch_norm,
+    cuda_global_max: check_global_max,
+    cuda_units: check_sums,
     cuda_strided: check_views,
     cuda_clipping: check_clipping,
     cuda_constraints: check_constraints,
@@ -136,9 +205,16 @@ PLANTED = [
     (cuda_clipping, "scales[uint32(table[uint32(row + 2)])]", "scales[uint32(0)]"),
     (cuda_clipping, "max(math.sqrt(total), longest)", "math.sqrt(total)"),
     (cuda_clipping, "min(CHUNK, place.stop - start)", "CHUNK"),
-    (cuda_constraints, "shares[thread] = total\n    cuda.syncthreads()", "shares[thread] = total"),
-    (cuda_constraints, "half > uint32(0)", "half > uint32(1)"),
-    (cuda_constraints, "(unit - row * u.n) * u.unit1", "(unit - row * u.n)"),
+    (cuda_units, "shares[thread] = value\n    cuda.syncthreads()", "shares[thread] = value"),
+    (cuda_units, "half > uint32(0)", "half > uint32(1)"),
+    (cuda_units, "(unit - row * u.n) * u.unit1", "(unit - row * u.n)"),
+    (cuda_constraints, "(float32(1) - rate) * norm", "norm"),
+    (cuda_global_max, "gy[output] / winners", "gy[output]"),
+    (cuda_batch_norm, "    cuda.syncthreads()  # the numbers there have been read\n", ""),
+    (cuda_batch_norm, "partial[place] - middle", "middle"),
+    (cuda_batch_norm, "chunk * ROWS + share", "chunk * SHARES + share"),
+    (cuda_batch_norm, "scale * scale * product", "scale * product"),
+    (cuda_batch_norm, "(min(int32(ROWS), int32(rows - int32(chunk * ROWS))))) / ", "(ROWS)) / "),
     (cuda_penalties, "thread < uint32(count)", "thread < uint32(count - 1)"),
     (cuda_penalties, "i + blocks * THREADS", "i + THREADS"),
     (cuda_penalties, " - along * matrix[place] / norms[row])", ")"),
@@ -165,6 +241,6 @@ def test_what_a_walk_or_norms_refuse():
     with pytest.raises(ValueError, match="5 axes at most"):
         cuda_strided.copy(x.transpose(5, 4, 3, 2, 1, 0), x.copy())
     with pytest.raises(ValueError, match=r"axes \(2,\) are not those of an array of shape \(3, 4\)"):
-        cuda_constraints.units_of((3, 4), (2,))
+        cuda_units.units_of((3, 4), (2,))
     with pytest.raises(ValueError, match="too mixed"):
-        cuda_constraints.units_of((2, 2, 2, 2, 2), (0, 2, 4))
+        cuda_units.units_of((2, 2, 2, 2, 2), (0, 2, 4))
