@@ -2,7 +2,8 @@
 
 Training needs the channels' means and variances before the first output can be written, and two sums before the first
 gradient: two passes each. A block of pixels is small enough to stay in the level-1 cache, so that its own mean comes
-first and its squares are those of deviations from it, which no large mean spoils; blocks are merged in float64 (Chan,
+first, a sum of differences from its first pixel, and its squares are those of deviations from it: no large mean spoils
+them; blocks are merged in float64 (Chan,
 Golub & LeVeque 1979). A chunk of blocks is one thread's, chunks depend on the shape alone and are merged in order: the
 same bits at any number of threads. Limited by bytes.
 """
@@ -67,19 +68,20 @@ def _threads(x: np.ndarray) -> int:
 
 @cpu_jit(inner=True)
 def _column_sums(x, begin, end, sums):
-    """The sums of rows begin .. end - 1, four rows at a time."""
-    C = x.shape[1]
+    """The sums of rows begin .. end - 1 less the first of them, four rows at a time."""
+    C, pivot = x.shape[1], x[begin]
     sums[:] = 0
     r = begin
     while r + 4 <= end:
         x0, x1, x2, x3 = x[r], x[r + 1], x[r + 2], x[r + 3]
         for c in range(C):
-            sums[c] += (x0[c] + x1[c]) + (x2[c] + x3[c])
+            p = pivot[c]
+            sums[c] += ((x0[c] - p) + (x1[c] - p)) + ((x2[c] - p) + (x3[c] - p))
         r += 4
     while r < end:
         row = x[r]
         for c in range(C):
-            sums[c] += row[c]
+            sums[c] += row[c] - pivot[c]
         r += 1
 
 
@@ -116,17 +118,18 @@ def _merge(mean, squares, count, block_mean, block_squares, block_count):
 def _moments_share(thread, x, partial, rows, threads):
     M, C = x.shape
     chunks = partial.shape[0]
-    sums, squares = np.empty(C, x.dtype), np.empty(C, x.dtype)
+    rounded, squares, means = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C)
     for chunk in range(chunks * thread // threads, chunks * (thread + 1) // threads):
         begin, end = M * chunk // chunks, M * (chunk + 1) // chunks
         partial[chunk] = 0
         for start in range(begin, end, rows):
             stop = min(start + rows, end)
-            _column_sums(x, start, stop, sums)
+            _column_sums(x, start, stop, rounded)
             for c in range(C):
-                sums[c] /= x.dtype.type(stop - start)
-            _column_squares(x, start, stop, sums, squares)
-            _merge(partial[chunk, 0], partial[chunk, 1], start - begin, sums, squares, stop - start)
+                means[c] = np.float64(x[start, c]) + np.float64(rounded[c]) / (stop - start)
+                rounded[c] = means[c]
+            _column_squares(x, start, stop, rounded, squares)
+            _merge(partial[chunk, 0], partial[chunk, 1], start - begin, means, squares, stop - start)
 
 
 @cpu_jit

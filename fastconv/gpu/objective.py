@@ -29,10 +29,13 @@ _LOSSES: dict[type, int] = {
     losses.CosineSimilarity: cuda_losses.COSINE,
     losses.MeanSquaredError: cuda_losses.SQUARED,
     losses.MeanAbsoluteError: cuda_losses.ABSOLUTE,
+    losses.MeanAbsolutePercentageError: cuda_losses.PERCENTAGE,
+    losses.MeanSquaredLogarithmicError: cuda_losses.LOGARITHMIC,
     losses.Huber: cuda_losses.HUBER,
     losses.LogCosh: cuda_losses.LOG_COSH,
     losses.Poisson: cuda_losses.POISSON,
     losses.Hinge: cuda_losses.HINGE,
+    losses.SquaredHinge: cuda_losses.SQUARED_HINGE,
     losses.KLDivergence: cuda_losses.KL,
 }
 _MATCHES: dict[Any, int] = {

@@ -24,6 +24,9 @@ def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
     """Raise `Unsupported` if the device cannot do the optimizer's steps."""
     if type(optimizer) not in (SGD, Adagrad, Adam, AdamW, RMSprop):
         raise Unsupported(f"the optimizer {type(optimizer).__name__} has no kernels for a GPU: use the device 'cpu'.")
+    for option in ("use_ema", "gradient_accumulation_steps"):
+        if getattr(optimizer, option):
+            raise Unsupported(f"the optimizer's {option} is for the CPU: use the device 'cpu'.")
     for variable in trained:
         if variable.constraint is not None and type(variable.constraint) not in _CONSTRAINTS:
             name = getattr(variable.constraint, "__name__", type(variable.constraint).__name__)

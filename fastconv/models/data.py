@@ -17,6 +17,7 @@ import numpy as np
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
+from fastconv.utils.py_dataset import PyDataset, one_pass
 
 Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
@@ -181,9 +182,10 @@ class StreamBatches:
     """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
 
     Args:
-        source: it; what has a length and no `__iter__` is read by index.
+        source: it; what has a length and no `__iter__` is read by index, and a `PyDataset` as its `workers` say.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
+        shuffle: whether every pass takes the batches of a `PyDataset` in a new order.
     """
 
     samples = None
@@ -195,15 +197,18 @@ class StreamBatches:
         dtype: Any = "float32",
         adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
         class_weight: Mapping[Any, float] | None = None,
+        shuffle: bool = False,
     ) -> None:
         self._source = source
+        self._shuffle = shuffle
         self._adapt = adapt
         self._class_weight = class_weight
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
+        self._is_dataset = isinstance(source, PyDataset)
         self.steps: int | None = len(source) if hasattr(source, "__len__") else None
-        self.can_restart = not hasattr(source, "__next__")
+        self.can_restart = self._is_dataset or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:
         """The first batch, which the next pass will begin with.
@@ -222,7 +227,8 @@ class StreamBatches:
         if self._started is not None:
             batches, self._started = self._started, None
             return batches
-        return map(self._read, islice(self._source, self.steps))
+        items = one_pass(self._source, self._shuffle) if self._is_dataset else islice(self._source, self.steps)
+        return map(self._read, items)
 
     def restart(self) -> None:
         """Let the next pass begin at the beginning, though its first batch was drawn; a generator cannot."""
@@ -296,6 +302,10 @@ class Epochs:
             yield batch
         if self.ran_out:
             warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
+
+    def close(self) -> None:
+        """Leave the pass that the last epoch was in: what prepares its batches ends."""
+        self._pass = None
 
     def _begin(self) -> None:
         if self._pass is not None or isinstance(self._batches, ArrayBatches):

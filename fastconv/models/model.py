@@ -1,4 +1,4 @@
-"""`Model`: any graph of layers. Running it is in `base.py`, training in `training.py`; here is what is shown and kept."""
+"""`Model`: any graph of layers. `base.py` runs it, `training.py` trains it; here is what is shown and kept."""
 
 from __future__ import annotations
 
@@ -145,6 +145,12 @@ class Model(Trainer):
         from fastconv.saving import load_weights
 
         load_weights(self, filepath, skip_mismatch, by_name)
+
+    def export(self, filepath: str | os.PathLike[str], format: str = "onnx", verbose: bool | None = None) -> None:
+        """Write what `predict` computes as an ONNX file; see `export.export_model`."""
+        from fastconv.export import export_model
+
+        export_model(self, filepath, format, verbose)
 
 
 class Functional(Model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import gradient_out
+from fastconv.ops.dispatch import filters_are_fixed
 from fastconv.variable import Variable
 
 
@@ -109,6 +111,12 @@ class ForwardPlan:
         self.makers = {step.target: step for step in self.steps}
         self._calls = [(None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps]
 
+    @cached_property
+    def _folded(self) -> list[Any]:
+        from fastconv.models.folding import folded_calls
+
+        return folded_calls(self)
+
     @classmethod
     def of(cls, model: Any) -> ForwardPlan:
         """The plan of a built model."""
@@ -129,7 +137,7 @@ class ForwardPlan:
     def run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
         """The outputs; see `Layer.forward`."""
         values = self.values(inputs)
-        for step, layer, source, target in self._calls:
+        for step, layer, source, target in self._calls if training or not filters_are_fixed() else self._folded:
             if step is None:
                 values[target] = layer.forward(values[source], training, buffers)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
+from fastconv.callbacks.progbar_logger import resolve_verbose
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
     ArrayBatches,
@@ -26,7 +28,6 @@ from fastconv.models.later import LaterLogs
 from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
-from fastconv.models.progress import ProgressBar, resolve_verbose
 from fastconv.ops.dispatch import fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
@@ -70,8 +71,8 @@ class Trainer(Compiled):
         `stop_training` is True, a line is printed and the history of the whole epochs so far is returned.
 
         Args:
-            x, y: arrays or nested lists; or x alone: a generator or iterable of (x, y) or (x, y,
-                sample_weight).
+            x, y: arrays or nested lists; or x alone: a `utils.PyDataset`, a generator or an iterable of (x, y) or
+                (x, y, sample_weight).
             batch_size: 32 by default; not with a generator.
             epochs, initial_epoch: the last epoch's number and the first's, from 0.
             verbose: 0 silent, 1 bar, 2 a line an epoch, "auto" a bar on terminals and lines elsewhere.
@@ -79,7 +80,7 @@ class Trainer(Compiled):
             validation_split: the share of the samples, the last ones before shuffling, that only validates.
             validation_data: (x, y), (x, y, sample_weight) or an iterable as for x; overrides
                 `validation_split`.
-            shuffle: whether every epoch takes the samples of arrays in a new order.
+            shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
             steps_per_epoch: batches in an epoch; None for all of them.
@@ -117,8 +118,9 @@ class Trainer(Compiled):
             self.prepare_input(validation.peek()[0])
 
         run = CallbackList(
-            [callbacks, [ProgressBar()] if verbose else []],
+            callbacks,
             add_history=True,
+            add_progbar=verbose != 0,
             model=self,
             verbose=verbose,
             epochs=epochs,
@@ -126,7 +128,7 @@ class Trainer(Compiled):
         )
         self.stop_training = False
         self.position = position = Position(self, source, run, initial_epoch)
-        with run, _quiet():
+        with run, _quiet(), closing(source):
             run.on_train_begin()
             logs: dict[str, float] = {}
             try:
@@ -141,6 +143,9 @@ class Trainer(Compiled):
                         break
             except KeyboardInterrupt:
                 self.stop_training = position.interrupted = True
+            finally:
+                if epochs > 0:
+                    self.optimizer.finalize_variable_values(self.trainable_weights)
             run.on_train_end(logs)
         if position.interrupted:
             print(f"Interrupted in epoch {position.epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
@@ -215,23 +220,22 @@ class Trainer(Compiled):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step with one batch; returns what `evaluate` does.
-
-        As in Keras 3 the values are running ones: over all batches since `reset_metrics`.
-        """
+        """One step with one batch; returns what `evaluate` would for it, before the step."""
         self._require_loss("train_on_batch", training=True)
         batches = self._batches(x, y, sample_weight, None, class_weight)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._train_step(batches.whole(), self.backward_plan)
         logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and metrics of one batch, running as in `train_on_batch`."""
+        """The loss and metrics of one batch."""
         self._require_loss("test_on_batch")
         batches = self._batches(x, y, sample_weight, None)
         self._prepare(batches)
+        self.reset_metrics()
         with _quiet():
             self._test_step(batches.whole())
         logs = self._logs()
@@ -270,7 +274,7 @@ class Trainer(Compiled):
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
         plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
-            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables)
+            self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 
     def _logs(self) -> dict[str, float]:
         """The loss and metrics so far."""
@@ -357,7 +361,7 @@ class Trainer(Compiled):
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
-            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight)
+            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, shuffle=shuffle)
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("class_weight and sample_weight cannot be given together.")
@@ -384,9 +388,8 @@ class Trainer(Compiled):
 
     def _run_once(self, batches: Batches, steps: int | None, callbacks: Any, verbose: int | str) -> CallbackList:
         verbose = resolve_verbose(verbose)
-        bar = [ProgressBar()] if verbose else []
         total = _steps(batches, steps, "steps")
-        return CallbackList([callbacks, bar], model=self, verbose=verbose, epochs=1, steps=total)
+        return CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=total)
 
 
 def _steps(batches: Batches, steps: int | None, argument: str) -> int | None:

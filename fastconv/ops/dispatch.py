@@ -15,7 +15,7 @@ from fastconv.buffers import aligned_bytes
 from fastconv.ops.arrays import array_module
 
 _scratch = threading.local()
-_kept: dict[tuple[int, str, Any], np.ndarray] | None = None  # what kernels have made of filters
+_kept: dict[Any, Any] | None = None  # what was made of weights
 _observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None] | None = None
 
 
@@ -110,13 +110,25 @@ def run(
 
 
 def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
-    kept: Any = _kept
-    key = w.ctypes.data, kernel.name, problem.w_shape
-    if key not in kept:
+    def make() -> np.ndarray:
         size, write = kernel.prepare
         memory = aligned_bytes(size(problem))
         write(problem, w, memory)
-        kept[key] = memory
+        return memory
+
+    return keep((w.ctypes.data, kernel.name, problem.w_shape), make)  # type: ignore[no-any-return]
+
+
+def filters_are_fixed() -> bool:
+    """Whether this is within `fixed_filters`."""
+    return _kept is not None
+
+
+def keep(key: Any, make: Callable[[], Any]) -> Any:
+    """What `make()` returns, made once for a key within `fixed_filters`."""
+    kept: Any = _kept
+    if key not in kept:
+        kept[key] = make()
     return kept[key]
 
 

@@ -41,9 +41,10 @@ def make_model(described: Mapping[str, Any], weights_bytes: int) -> Any:
     Raises:
         one of BAD_DESCRIPTION: it describes none.
     """
-    from fastconv.models.sequential import Sequential
+    from fastconv.models import Sequential
+    from fastconv.models.model import Functional
 
-    classes: dict[Any, Any] = {"Sequential": Sequential}
+    classes: dict[Any, Any] = {"Sequential": Sequential, "Functional": Functional}
     name, config = described.get("class_name"), described.get("config")
     if not isinstance(name, str) or name not in classes:
         raise ValueError(f"a model is a {' or '.join(classes)}, not {name!r}.")

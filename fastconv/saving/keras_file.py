@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-from fastconv import __version__
+from fastconv import __version__, layers
 from fastconv.saving import formats, hdf5, weights_file
 from fastconv.saving.description import BAD_DESCRIPTION, make_model, parse_json
 
@@ -30,8 +30,7 @@ def model_to_bytes(model: Any, include_optimizer: bool) -> bytes:
         "fastconv_version": __version__,
     }
     config = {
-        **json.loads(model.to_json()),
-        "build_config": {"input_shape": model.input_shape},
+        **layers.serialize(model),
         "compile_config": formats.compile_config(model) if include_optimizer else {},
     }
     contents = io.BytesIO()

@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fastconv import layers
 from fastconv.saving import formats, legacy_optimizer, weights_file
 from fastconv.saving.description import BAD_DESCRIPTION, make_model, parse_json
 from fastconv.saving.hdf5 import Group, open_for_reading, write_names
@@ -40,7 +41,7 @@ def model_to_bytes(model: Any, include_optimizer: bool) -> bytes:
     with h5py.File(memory, "w") as file:
         file.attrs["keras_version"] = KERAS_VERSION
         file.attrs["backend"] = "tensorflow"
-        file.attrs["model_config"] = json.dumps(legacy_model(json.loads(model.to_json())))
+        file.attrs["model_config"] = json.dumps(legacy_model(layers.serialize(model)))
         compilation = formats.compile_config(model) if include_optimizer else {}
         if compilation.get("optimizer"):
             file.attrs["training_config"] = json.dumps(legacy_compilation(compilation))

@@ -1,6 +1,7 @@
 """Keras 3's HDF5 layout of weights, written and read with distrust.
 
     /layers/<class in snake case; _1, _2 ... from its second layer on>/vars/<i>    as in layer.weights
+    /layers/<class of a model>/layers/...                                          the layers of a model among them
     /optimizer/vars/<i>                                                            as in optimizer.variables
 
 A layer's vars has, beyond Keras, the attribute "random_state" where the layer draws random numbers. A file is never
@@ -51,7 +52,7 @@ def write_weights(file: h5py.File, model: Any, include_optimizer: bool = True) -
     """`weights_to_bytes` into a file that is open."""
     file.create_group("vars").attrs["name"] = model.name
     for path, layer in _groups(model.layers):
-        group = _write(file, path, layer.name, layer.weights)
+        group = _write(file, path, layer.name, _own_weights(layer))
         if layer.random_state_keys:
             state = [getattr(layer, key) for key in layer.random_state_keys]
             group.attrs[_RANDOM_STATE] = np.array(state, np.uint64)
@@ -82,12 +83,27 @@ def read_weights(root: Group, model: Any, same_optimizer: bool, skip_mismatch: b
     return assignments
 
 
-def _groups(layers: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _groups(layers: Iterable[Any], path: str = "layers", met: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """Each layer once, with its group; a model among the layers is followed by its own layers."""
+    met = set() if met is None else met
     counts: Counter[str] = Counter()
     for layer in layers:
         name = snake_case(type(layer).__name__)
-        yield f"layers/{name}" + (f"_{counts[name]}" if counts[name] else ""), layer
+        place = f"{path}/{name}" + (f"_{counts[name]}" if counts[name] else "")
         counts[name] += 1
+        if id(layer) not in met:
+            met.add(id(layer))
+            yield place, layer
+            yield from _groups(_inner(layer), f"{place}/layers", met)
+
+
+def _inner(layer: Any) -> list[Any]:
+    """The layers of a model among layers."""
+    return layer.layers if hasattr(layer, "layers") else []
+
+
+def _own_weights(layer: Any) -> list[Variable]:
+    return [] if _inner(layer) else layer.weights
 
 
 def _write(file: h5py.File, path: str, name: str, variables: Sequence[Variable]) -> h5py.Group:
@@ -120,13 +136,13 @@ def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
 
 def _read_layer(root: Group, path: str, layer: Any) -> Assignments:
     group = root.group(f"{path}/vars")
-    count = 0 if group is None else len(group)
-    if count != len(layer.weights):
-        names = ", ".join(weight.name for weight in layer.weights) or "none"
+    count, weights = 0 if group is None else len(group), _own_weights(layer)
+    if count != len(weights):
+        names = ", ".join(weight.name for weight in weights) or "none"
         raise root.refuse(f"{path} has {count} arrays, but layer {layer.name!r} expects: {names}")
     if group is None:
         return []
-    assignments = _arrays(group, layer.weights)
+    assignments = _arrays(group, weights)
     state = group.integers(_RANDOM_STATE, len(layer.random_state_keys)) if layer.random_state_keys else None
     return assignments if state is None else [*assignments, (RandomState(layer), state)]
 
