@@ -13,7 +13,6 @@ import numpy as np
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
 from fastconv.callbacks.progbar_logger import resolve_verbose
-from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
     ArrayBatches,
@@ -26,6 +25,7 @@ from fastconv.models.data import (
     is_stream,
 )
 from fastconv.models.later import LaterLogs
+from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
 from fastconv.ops.dispatch import fixed_filters
@@ -44,6 +44,7 @@ class Trainer(Compiled):
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
         self._runner: Any = None
+        self._kept_on_cpu: Any = None
 
     def fit(
         self,
@@ -258,12 +259,12 @@ class Trainer(Compiled):
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
         """The outputs for a batch, in memory that the next one may use again."""
-        runner = self._on_gpu()
+        runner = runner_for(self, "predict", x)
         return self.forward(x, False, self._buffers) if runner is None else runner.predict(x)
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "train", x, y, sample_weight)
         if runner is not None:
             runner.train(x, y, sample_weight)
             return
@@ -277,25 +278,6 @@ class Trainer(Compiled):
         plan.run([grad], self._buffers, (0,) if fused else ())
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
-
-    def _on_gpu(self) -> Any:
-        """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
-
-        Raises:
-            gpu.network.Unsupported: the model has a part that runs on the CPU only.
-        """
-        if current_device() == "cpu":
-            if self._runner is not None:
-                self._runner.release()
-                self._runner = None
-            return None
-        from fastconv.gpu.runner import Runner
-
-        if self._runner is None or not self._runner.suits(self):
-            if self._runner is not None:
-                self._runner.release()
-            self._runner = Runner(self)
-        return self._runner
 
     def _logs(self) -> dict[str, float]:
         """The loss and metrics so far."""
@@ -320,7 +302,7 @@ class Trainer(Compiled):
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "test", x, y, sample_weight)
         if runner is not None:
             runner.test(x, y, sample_weight)
             return
