@@ -47,8 +47,8 @@ class Kernel:
             a GPU returns the launches that write it.
         exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
             are rounded and a NaN may reach outputs beside those of the formula.
-        precision: "tf32" where the factors of float32 are rounded to that before they are multiplied, else "". Such a
-            kernel is taken by name only, never by a default.
+        precision: "tf32" or "bfloat16" where the factors of float32 are rounded to that before they are multiplied,
+            else "". Such a kernel is never a default.
     """
 
     op: str
