@@ -2,8 +2,9 @@
 
 A marker `<!-- counts: OP SHAPE -->` begins a table of all the op's CUDA kernels that support the shape: what the
 compiler makes of them for sm_90, and what the simulator counts. `<!-- tiles: OP -->` begins the pictures of their
-tiles, which lie in docs/tiles; the simulator runs no CUDA C++, so of that are what the compiler makes and no picture. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The kernels are those of
-the registry, in the order in which the README names them first.
+tiles, which lie in docs/tiles. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The simulator runs no
+CUDA C++: of that only the compiler's numbers are in a table, and there is no picture. The kernels are those of the
+registry, in the order in which the README names them first.
 
 `--check` changes nothing and exits with 1 where a picture is not that of the kernel, or a README lacks a kernel or has
 one too many. The numbers of a table may be another toolkit's: they are not compared.

@@ -63,7 +63,7 @@ class Bound:
 
 
 def machine_code(kernel: cuda.GpuKernel, capability: str) -> tuple[bytes, tuple[str, ...]]:
-    """A kernel as the cubin of one architecture, such as "90"; and of one in Python the types of its parameters, in PTX.
+    """A kernel as the cubin of one architecture, such as "90"; and of one in Python its parameters' types, in PTX.
 
     Needs no GPU.
 

@@ -12,9 +12,14 @@ from cuda_cases import NEEDS_TOOLKIT, cpp_kernels, shapes
 
 from fastconv import kernels
 from fastconv.kernels import cuda, cuda_driver, cuda_nvrtc, cuda_tiles
+from fastconv.kernels.conv2d import cudacpp_implicit_gemm as forward
+from fastconv.kernels.conv2d_backward_data import cudacpp_implicit_gemm as backward_data
+from fastconv.kernels.conv2d_backward_filter import cudacpp_implicit_gemm as backward_filter
 from fastconv.kernels.cuda import Launch, TooOldError
 from fastconv.kernels.cuda_geometry import Conv2DGeometry
 from fastconv.kernels.cuda_nvrtc import CppKernel
+from fastconv.kernels.cuda_pixels import Step
+from fastconv.kernels.cuda_taps import TapSteps
 from fastconv.testing import Mismatch, SimulationError, check_kernel
 from fastconv.testing.launching import simulate_launch
 from fastconv.testing.shim import no_compiler, run_on_cpu
@@ -55,6 +60,8 @@ PLANTED = [  # op, kernel, header, an old text that it holds once, the new text,
     ("conv2d", GEMM, "product_float32", BARRIER, SOME, "plain"),
     ("conv2d", f"{GEMM}_tf32", "product_tf32", "row + lane % 16, k + lane / 16 * 4", SWAPPED_A, "plain"),
     ("conv2d", f"{GEMM}_tf32", "product_tf32", "wait_async<AHEAD - 1>", "wait_async<AHEAD>", "plain"),
+    ("conv2d_backward_data", GEMM, "backward_data", "j >= g.W)", "j > g.W)", "strides"),
+    ("conv2d_backward_filter", GEMM, "backward_filter", "q[i] >= g.Q", "q[i] > g.Q", "window_3x3"),
     ("conv2d", f"{GEMM}_bf16", "product_bfloat16", "right[j][0] = found[0]", "right[j][0] = found[2]", "plain"),
 ]
 
@@ -106,9 +113,10 @@ def written(tmp_path, monkeypatch, folder):
     """Makes a kernel of a text."""
     monkeypatch.setenv("FASTCONV_CUDA_CACHE_DIR", str(folder))
 
-    def write(body, name="mine"):
+    def write(body, name="mine", headers=("instructions",)):
         path = tmp_path / f"{name}.cu"
-        path.write_text(f'#include "cuda_cpp/instructions.cuh"\nextern "C" __global__ void {name}{body}\n')
+        included = "".join(f'#include "cuda_cpp/{header}.cuh"\n' for header in headers)
+        path.write_text(f'{included}extern "C" __global__ void {name}{body}\n')
         return CppKernel(str(path), name)
 
     return write
@@ -163,6 +171,37 @@ def test_shared_memory_begins_as_nan_and_copies_arrive_when_waited_for(written):
     np.testing.assert_array_equal(y, [np.nan, np.nan, 3, 0])
 
 
+@NEEDS_COMPILER
+def test_what_a_warp_reads_of_a_slice_lies_in_different_banks(written):
+    """Places of the swizzled layouts, and which of them a warp reads at once."""
+    kernel = written(
+        """(int* deep_tf32, int* wide_tf32, int* deep_bf16, int* wide_bf16) {
+            const int line = threadIdx.x % 128, k = threadIdx.x / 128 + blockIdx.x * 8;
+            deep_tf32[line * 16 + k] = DeepTf32::place(line, k);
+            wide_tf32[k * 128 + line] = WideTf32::place(line, k);
+            deep_bf16[line * 16 + k] = DeepBfloat16::place(line, k);
+            wide_bf16[k * 128 + line] = WideBfloat16::place(line, k);
+        }""",
+        "places",
+        ("product_tf32", "product_bfloat16"),
+    )
+    places = [np.zeros(2048, np.int32) for _ in range(4)]
+    run_on_cpu(Launch(kernel, (2,), (1024,), tuple(places)))
+    deep_tf32, wide_tf32, deep_bf16, wide_bf16 = places
+    for place in places:
+        assert sorted(place) == list(range(2048)), "every number has a place of its own"
+    lines = np.arange(8)
+    for first in range(0, 128, 8):
+        for k in range(0, 16, 4):  # the eight rows of a matrix of load_matrices, 16 bytes each
+            assert len(set(deep_tf32.reshape(128, 16)[first + lines, k] % 32)) == 8
+            assert set(deep_tf32.reshape(128, 16)[first + lines, k] % 4) == {0}
+        for k in (0, 8):
+            assert len(set(deep_bf16.reshape(128, 16)[first + lines, k] % 64)) == 8
+            assert len(set(wide_bf16.reshape(16, 128)[k + lines, first] % 64)) == 8
+        for k in range(0, 16, 4):  # single numbers of 4 steps and 8 lines
+            assert len(set(wide_tf32.reshape(16, 128)[k : k + 4, first + lines].reshape(-1) % 32)) == 32
+
+
 # How kernels reach a GPU.
 
 
@@ -171,9 +210,14 @@ def test_the_structs_are_the_named_tuples():
     assert fields(text, "Conv2DGeometry") == Conv2DGeometry._fields
     for name in ("ROWS", "COLUMNS", "THREADS"):
         assert re.search(rf"\b{name} = {getattr(cuda_tiles, name)}\b", text), name
-    for header, struct, module in (("forward.cuh", "ForwardPlan", "conv2d"),):
-        plan = __import__(f"fastconv.kernels.{module}.cudacpp_implicit_gemm", fromlist=["Plan"]).Plan
-        assert fields((cuda_nvrtc.FOLDER / "cuda_cpp" / header).read_text(), struct) == plan._fields
+    for header, struct, fields_in_python in (
+        ("forward", "ForwardPlan", forward.Plan._fields),
+        ("backward_data", "BackwardDataPlan", backward_data.Plan._fields),
+        ("backward_data", "TapSteps", TapSteps._fields),
+        ("backward_filter", "BackwardFilterPlan", backward_filter.Plan._fields),
+        ("backward_filter", "PixelStep", Step._fields),
+    ):
+        assert fields((cuda_nvrtc.FOLDER / "cuda_cpp" / f"{header}.cuh").read_text(), struct) == fields_in_python
 
 
 def fields(text, struct):

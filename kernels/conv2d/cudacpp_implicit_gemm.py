@@ -1,8 +1,8 @@
 """conv2d in CUDA C++: cuda_implicit_gemm's idea, with tiles of 128 x 128 and 256 threads a block.
 
-cudacpp_implicit_gemm.cu is the kernel; what it is made of is in kernels/cuda_cpp. Beside the Numba rung the tile is twice
-as wide, so a number that a block fetches from x is used for twice as many filters; a thread has 8 x 8 sums in both.
-Limited by FLOPs where tiles are full.
+cudacpp_implicit_gemm.cu is the kernel; what it is made of is in kernels/cuda_cpp. Beside the Numba rung the tile is
+twice as wide, so a number that a block fetches from x is used for twice as many filters; a thread has 8 x 8 sums in
+both. Limited by FLOPs where tiles are full.
 """
 
 from __future__ import annotations

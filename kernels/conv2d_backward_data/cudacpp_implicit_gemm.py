@@ -1,6 +1,7 @@
 """conv2d_backward_data in CUDA C++: cuda_implicit_gemm's idea, with tiles of 128 x 128 and 256 threads a block.
 
-cudacpp_implicit_gemm.cu is the kernel; what it is made of is in kernels/cuda_cpp. Limited by FLOPs where tiles are full.
+cudacpp_implicit_gemm.cu is the kernel; what it is made of is in kernels/cuda_cpp. Limited by FLOPs where tiles are
+full.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""conv2d_backward_data in CUDA C++ on tensor cores, in TF32: the tiles of cudacpp_implicit_gemm, multiplied by a warp at a time.
+"""conv2d_backward_data in CUDA C++ on tensor cores, in TF32: the tiles of cudacpp_implicit_gemm, multiplied by warps.
 
 Beside conv2d's cudacpp_implicit_gemm_tf32 both operands lie in shared memory as lines, so that fragments of both come
 by `ldmatrix`. Limited by the tensor cores where tiles are full.

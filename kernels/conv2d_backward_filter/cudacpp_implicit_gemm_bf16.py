@@ -1,7 +1,7 @@
 """conv2d_backward_filter in CUDA C++ on tensor cores, in BF16: x and gy are float32 in memory and rounded on their way.
 
-As conv2d's cudacpp_implicit_gemm_bf16; fragments of both operands come by `ldmatrix`, turned round. gb is summed in float32. Limited by bytes, or by
-the tensor cores.
+As conv2d's cudacpp_implicit_gemm_bf16; fragments of both operands come by `ldmatrix`, turned round. gb is summed in
+float32. Limited by bytes, or by the tensor cores.
 """
 
 from __future__ import annotations

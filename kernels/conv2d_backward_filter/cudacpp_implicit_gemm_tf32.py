@@ -1,7 +1,8 @@
-"""conv2d_backward_filter in CUDA C++ on tensor cores, in TF32: the tiles of cudacpp_implicit_gemm, multiplied by a warp at a time.
+"""conv2d_backward_filter in CUDA C++ on tensor cores, in TF32: the tiles of cudacpp_implicit_gemm, multiplied by warps.
 
 Beside conv2d's cudacpp_implicit_gemm_tf32 both operands lie in shared memory step by step, so that fragments of neither
-come by `ldmatrix`, which turns only 16-bit numbers round: a thread loads them one by one. Limited by the tensor cores where tiles are full.
+come by `ldmatrix`, which turns only 16-bit numbers round: a thread loads them one by one. gb is summed in float32.
+Limited by the tensor cores where tiles are full.
 """
 
 from __future__ import annotations
