@@ -12,6 +12,7 @@ from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
+from fastconv.kernels.registry import backend_of
 from fastconv.testing import find_shapes
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import OPS, cases
@@ -38,9 +39,19 @@ def shapes(op):
     return POOL2D if "pool2d" in op else CONV2D
 
 
-def cuda_kernels():
+def gpu_kernels():
     """Every registered kernel for a GPU."""
     return [kernel for op in kernels.ops() for kernel in kernels.variants(op, "gpu")]
+
+
+def cuda_kernels():
+    """Those in Python, which simulators run."""
+    return [kernel for kernel in gpu_kernels() if backend_of(kernel.name) != "cudacpp"]
+
+
+def cpp_kernels():
+    """Those in CUDA C++, which the shim runs."""
+    return [kernel for kernel in gpu_kernels() if backend_of(kernel.name) == "cudacpp"]
 
 
 def run_simulated(kernel, problem, case):

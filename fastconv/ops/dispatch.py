@@ -56,9 +56,22 @@ def _thread_count() -> Callable[[], int]:
     return thread_count
 
 
+def kernel_on_gpu(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel:
+    """The kernel for arrays in a GPU's memory.
+
+    Raises:
+        ValueError: no such algorithm, or it does not support the problem.
+    """
+
+    def allowed(kernel: kernels.Kernel) -> bool:
+        return config.winograd() or "winograd" not in kernel.name
+
+    return kernels.choose(op, problem, algorithm, "gpu", allowed, config.kernel_precision())
+
+
 def _run_on_gpu(op: str, problem: Any, arrays: Any, algorithm: str, relu: Any) -> bool:
     """`run` on CuPy's arrays: on the device's current stream, without waiting."""
-    kernel = kernels.choose(op, problem, algorithm, "gpu", lambda k: config.winograd() or "winograd" not in k.name)
+    kernel = kernel_on_gpu(op, problem, algorithm)
     if kernel.device != "gpu":
         raise ValueError(f"{op}: {algorithm} runs on the CPU; the arrays are in a GPU's memory.")
     scratch = array_module(arrays[0]).empty(kernel.workspace_bytes(problem), np.uint8)
