@@ -16,7 +16,7 @@ import numpy as np
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import gradient_out
-from fastconv.ops.dispatch import filters_are_fixed
+from fastconv.ops.dispatch import many_batches
 from fastconv.variable import Variable
 
 
@@ -130,7 +130,7 @@ class ForwardPlan:
     def run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
         """The outputs; see `Layer.forward`."""
         values = self.values(inputs)
-        for step, layer, source, target in self._calls if training or not filters_are_fixed() else self._folded:
+        for step, layer, source, target in self._calls if training or not many_batches() else self._folded:
             if step is None:
                 values[target] = layer.forward(values[source], training, buffers)
             else:

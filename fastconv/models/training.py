@@ -173,7 +173,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, _quiet(), fixed_filters():
+        with run, _quiet():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -200,7 +200,7 @@ class Trainer(Compiled):
             sizes: Any = self.compute_output_shape(first.shape)[1:]
             result = np.empty((count, *sizes), self.dtype)
         done = 0
-        with run, _quiet(), fixed_filters():
+        with run, _quiet(), fixed_filters((run.params or {})["steps"]):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
@@ -329,11 +329,12 @@ class Trainer(Compiled):
         self.reset_metrics()
         run.on_test_begin()
         done = 0
-        for done, batch in enumerate(islice(batches, steps), 1):
-            run.on_test_batch_begin(done - 1)
-            self._test_step(batch)
-            if run.has_test_batch_hooks:
-                run.on_test_batch_end(done - 1, self._batch_logs())
+        with fixed_filters(_steps(batches, steps, "steps")):
+            for done, batch in enumerate(islice(batches, steps), 1):
+                run.on_test_batch_begin(done - 1)
+                self._test_step(batch)
+                if run.has_test_batch_hooks:
+                    run.on_test_batch_end(done - 1, self._batch_logs())
         if not done:
             raise ValueError("there are no batches to evaluate: a generator can be used up only once.")
         logs = self._logs()
