@@ -280,8 +280,7 @@ class BaseModel(Layer):
             return
         if self._graph is None:
             self.build((None, *x.shape[1:]))
-        adapted = self.adapt(x)
-        self.compute_output_shape([part.shape for part in adapted] if isinstance(adapted, list) else adapted.shape)
+        self.compute_output_shape(self.adapt(x).shape)
         self._accepted.add(key)
 
     # Weights.
