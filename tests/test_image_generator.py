@@ -413,3 +413,13 @@ def test_a_network_learns_from_transformed_images():
     flow = generator.flow(x, y, batch_size=16, seed=1)
     model.fit(flow, epochs=8, validation_data=generator.flow(x, y, seed=2), verbose=0)
     assert model.evaluate(flow, verbose=0)[1] > 0.95
+
+
+def test_flips_alone_need_no_splines(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "scipy.ndimage", None)
+    x = images(1)[0]
+    generator = ImageDataGenerator(interpolation_order=3, horizontal_flip=True)
+    flipped = generator.apply_transform(x, {"flip_horizontal": True})
+    np.testing.assert_array_equal(flipped, x[:, ::-1])
+    with pytest.raises(ImportError, match=r"fastconv\[image\]"):
+        generator.apply_transform(x, {"theta": 3})
