@@ -423,3 +423,23 @@ def test_flips_alone_need_no_splines(monkeypatch):
     np.testing.assert_array_equal(flipped, x[:, ::-1])
     with pytest.raises(ImportError, match=r"fastconv\[image\]"):
         generator.apply_transform(x, {"theta": 3})
+
+
+def test_what_gives_batches_by_number_is_a_data_set():
+    class Old:
+        """As one of another library, which has no base class of ours."""
+
+        ended = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return np.full((2, 3), index, np.float32), np.zeros((2, 1), np.float32)
+
+        def on_epoch_end(self):
+            self.ended += 1
+
+    old = Old()
+    dense().fit(old, epochs=2, verbose=0)
+    assert old.ended == 2
