@@ -235,6 +235,11 @@ class StreamBatches:
             return map(self._read, one_pass(self._dataset, self._shuffle))
         return map(self._read, islice(self._source, self.steps))
 
+    def restart(self) -> None:
+        """Let the next pass begin at the beginning, though its first batch was drawn; a generator cannot."""
+        if self.can_restart:
+            self._started = None
+
     def _read(self, item: Any) -> Batch:
         parts = tuple(item) if isinstance(item, (tuple, list)) else (item,)
         if not 1 <= len(parts) <= 3:
@@ -261,7 +266,12 @@ Batches = ArrayBatches | StreamBatches
 
 
 class Epochs:
-    """Cuts batches into epochs: whole passes, or `steps` batches each, going on where the last epoch ended."""
+    """Cuts batches into epochs: whole passes, or `steps` batches each, going on where the last epoch ended.
+
+    Attributes:
+        taken: how many batches of the current pass are done.
+        began: the state of the random numbers before it.
+    """
 
     def __init__(self, batches: Batches, steps: int | None, argument: str = "steps_per_epoch") -> None:
         if steps is not None and (not hasattr(steps, "__index__") or steps < 1):
@@ -269,22 +279,32 @@ class Epochs:
         self._batches = batches
         self._limit = steps
         self._pass: Iterator[Batch] | None = None
+        self._done = 0
         self.steps = batches.steps if steps is None else steps
         self.ran_out = False
+        self.taken = 0
+        self.began = random.get_state()
+
+    def skip(self, taken: int, done: int) -> None:
+        """Begin a pass in its middle: `taken` of its batches, `done` of them in this epoch, were taken before."""
+        if isinstance(self._batches, StreamBatches):
+            self._batches.restart()
+        self._begin()
+        for _ in range(taken):
+            next(self._pass, None)  # type: ignore[arg-type]
+        self.taken, self._done = taken, done
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._limit is None:
-            count = 0
-            for count, batch in enumerate(self._batches, 1):  # noqa: B007
-                yield batch
-            self.ran_out = count == 0
-        else:
-            for _ in range(self._limit):
-                following = self._next()
-                if following is None:
-                    self.ran_out = True
-                    break
-                yield following
+        done, self._done = self._done, 0
+        if self._limit is None and not done:
+            self._begin()
+        while self._limit is None or done < self._limit:
+            batch = self._next()
+            if batch is None:
+                self.ran_out = self._limit is not None or done == 0
+                break
+            done += 1
+            yield batch
         if self.ran_out:
             warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
 
@@ -292,11 +312,21 @@ class Epochs:
         """Leave the pass that the last epoch was in: what prepares its batches ends."""
         self._pass = None
 
+    def _begin(self) -> None:
+        if self._pass is not None or isinstance(self._batches, ArrayBatches):
+            self.began = random.get_state()  # of a stream, the first batch was drawn before
+        self._pass = iter(self._batches)
+        self.taken = 0
+
     def _next(self) -> Batch | None:
         if self._pass is None:
-            self._pass = iter(self._batches)
-        batch = next(self._pass, None)
-        if batch is None and self._batches.can_restart:
-            self._pass = iter(self._batches)
-            batch = next(self._pass, None)
+            self._begin()
+        batch = next(self._pass, None)  # type: ignore[arg-type]
+        if batch is None:
+            self.taken = 0
+            if self._limit is not None and self._batches.can_restart:
+                self._begin()
+                batch = next(self._pass, None)  # type: ignore[arg-type]
+        if batch is not None:
+            self.taken += 1
         return batch
