@@ -18,7 +18,7 @@ from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
 from fastconv.models.parts import Parts
-from fastconv.utils.py_dataset import PyDataset, one_pass
+from fastconv.utils.py_dataset import as_dataset, one_pass
 
 # Each a `Parts` where a model has several inputs or outputs.
 Batch = tuple[Any, Any, Any]
@@ -201,7 +201,7 @@ class StreamBatches:
     """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
 
     Args:
-        source: it; what has a length and no `__iter__` is read by index, and a `PyDataset` as its `workers` say.
+        source: it; a `PyDataset`, or what has a length and no `__iter__`, is read by number.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
         shuffle: whether every pass takes the batches of a `PyDataset` in a new order.
@@ -228,13 +228,13 @@ class StreamBatches:
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
-        self._is_dataset = isinstance(source, PyDataset)
+        self._dataset = as_dataset(source)
         self.steps: int | None = None
-        if self._is_dataset:
-            self.steps = source.num_batches
+        if self._dataset is not None:
+            self.steps = self._dataset.num_batches
         elif hasattr(source, "__len__"):
             self.steps = len(source)
-        self.can_restart = self._is_dataset or not hasattr(source, "__next__")
+        self.can_restart = self._dataset is not None or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:
         """The first batch, which the next pass will begin with.
@@ -253,8 +253,9 @@ class StreamBatches:
         if self._started is not None:
             batches, self._started = self._started, None
             return batches
-        items = one_pass(self._source, self._shuffle) if self._is_dataset else islice(self._source, self.steps)
-        return map(self._read, items)
+        if self._dataset is not None:
+            return map(self._read, one_pass(self._dataset, self._shuffle))
+        return map(self._read, islice(self._source, self.steps))
 
     def restart(self) -> None:
         """Let the next pass begin at the beginning, though its first batch was drawn; a generator cannot."""
