@@ -1,5 +1,7 @@
 """Training beside Keras's: optimizers with their options, and what `fit` and its relatives do with their arguments."""
 
+import re
+
 import numpy as np
 import peers
 import pytest
@@ -98,7 +100,7 @@ def test_ten_steps(name, options):
             np.testing.assert_allclose(mine.value, keras.ops.convert_to_numpy(other), rtol=1e-4, atol=2e-6)
     assert one.iterations == int(two.iterations)
     state = one.variables, two.variables
-    assert [v.name for v in state[0]] == [v.name for v in state[1]]
+    assert [v.name for v in state[0]] == [re.sub(r"^variable_\d+$", "variable", v.name) for v in state[1]]
     for mine, other in zip(*state, strict=True):
         np.testing.assert_allclose(
             mine.value, keras.ops.convert_to_numpy(other), rtol=1e-4, atol=1e-6, err_msg=mine.name
