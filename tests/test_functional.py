@@ -12,7 +12,6 @@ import peers
 import pytest
 
 import fastconv as keras
-from fastconv import layers
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers import (
     Activation,
@@ -295,7 +294,7 @@ def test_training_learns(rng):
 def test_a_training_step_allocates_nothing(rng):
     model = residual()
     model.compile("adam", "mse")
-    x, y = rng.standard_normal((64, 5, 6, 3)), rng.standard_normal((64, 3))
+    x, y = rng.standard_normal((512, 5, 6, 3)), rng.standard_normal((512, 3))
     for _ in range(3):
         model.train_on_batch(x, y)
     tracemalloc.start()
@@ -307,7 +306,7 @@ def test_a_training_step_allocates_nothing(rng):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak - begin < x.nbytes / 2  # one activation of the first layer takes as much as x
+    assert peak - begin < x.nbytes / 2  # the activations of any layer take as much as x
 
 
 def test_inference_goes_through_in_slices(rng):
@@ -417,7 +416,7 @@ def test_what_makes_no_model():
     x, other = Input((4,)), Input((4,), name="other")
     y = Dense(2, name="dense")(x)
     for make, message in (
-        (lambda: keras.Model(x, Add()([y, Dense(2)(other)])), "the outputs depend on .*other.*not among the inputs"),
+        (lambda: keras.Model(x, Add()([y, Dense(2)(other)])), "outputs depend on .*other.*not among the inputs"),
         (lambda: keras.Model(x, 3), "outputs must be tensors that Input or a layer has made; received 3"),
         (lambda: keras.Model([], y), "inputs must be tensors .* received none"),
         (lambda: keras.Model(x, Dense(2, name="dense")(y)), 'the name "dense" is that of 2 layers'),
@@ -443,8 +442,14 @@ def test_a_subclass_of_model_with_tensors(rng):
     ("damage", "message"),
     [
         (lambda c: c["layers"][2].pop("inbound_nodes"), "describes no graph of layers: KeyError"),
-        (lambda c: c["layers"][2]["inbound_nodes"][0]["args"][0]["config"].update(keras_history=["no", 0, 0]), "KeyError"),
-        (lambda c: c["layers"][2]["inbound_nodes"][0]["args"][0]["config"].update(keras_history=["dense", 0, 0]), "nothing"),
+        (
+            lambda c: c["layers"][2]["inbound_nodes"][0]["args"][0]["config"].update(keras_history=["no", 0, 0]),
+            "KeyError",
+        ),
+        (
+            lambda c: c["layers"][2]["inbound_nodes"][0]["args"][0]["config"].update(keras_history=["dense", 0, 0]),
+            "nothing",
+        ),
         (lambda c: c["layers"][1]["inbound_nodes"][0]["kwargs"].update(scale=2), "perhaps training"),
         (lambda c: c["layers"][1]["inbound_nodes"][0].update(args=[7]), "called with tensors; received 7"),
         (lambda c: c.update(output_layers=7), r"is \[layer, call, output\]"),

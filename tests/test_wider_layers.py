@@ -174,8 +174,11 @@ def test_training_with_batch_normalization(data_format, rng):
     before = {name: model.get_layer(name).get_weights() for name in ("moving", "frozen")}
     losses = model.fit(x, y, epochs=15, batch_size=8, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
-    assert all(np.array_equal(a, b) for a, b in zip(before["frozen"], model.get_layer("frozen").get_weights()))
-    assert not any(np.array_equal(a, b) for a, b in zip(before["moving"], model.get_layer("moving").get_weights()))
+    same = {
+        name: [np.array_equal(a, b) for a, b in zip(weights, model.get_layer(name).get_weights(), strict=True)]
+        for name, weights in before.items()
+    }
+    assert same == {"moving": [False] * 4, "frozen": [True] * 4}
     assert model.evaluate(x, y, verbose=0) < losses[0]
     np.testing.assert_array_equal(model.predict(x, verbose=0, batch_size=32), model(x))
 

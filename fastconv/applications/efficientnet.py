@@ -126,9 +126,9 @@ def _weighed(x: KerasTensor, narrow: int, name: str) -> KerasTensor:
 
 def _pointwise(x: KerasTensor, filters: int, name: str, use_bias: bool = False, **options: Any) -> KerasTensor:
     initializer = _for_conv()
-    return Conv2D(
-        filters, 1, padding="same", use_bias=use_bias, kernel_initializer=initializer, name=name, **options
-    )(x)
+    return Conv2D(filters, 1, padding="same", use_bias=use_bias, kernel_initializer=initializer, name=name, **options)(
+        x
+    )
 
 
 def _active(x: KerasTensor, normalization: str, activation: str) -> KerasTensor:

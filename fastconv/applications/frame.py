@@ -46,7 +46,9 @@ class Frame:
         if self.pooling not in (None, "avg", "max"):
             raise ValueError(f'pooling must be None, "avg" or "max"; received {self.pooling!r}.')
         if self.input_tensor is not None and not isinstance(self.input_tensor, KerasTensor):
-            raise ValueError(f"input_tensor must be a tensor that Input or a layer has made, not {self.input_tensor!r}.")
+            raise ValueError(
+                f"input_tensor must be a tensor that Input or a layer has made, not {self.input_tensor!r}."
+            )
         if self.weights is None:
             return
         if self.weights == "imagenet":

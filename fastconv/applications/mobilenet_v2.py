@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.applications.frame import Frame, channel_axis, padding_of_stride_2
-from fastconv.applications.imagenet_utils import decode_predictions, preprocess_tf as preprocess_input
+from fastconv.applications.imagenet_utils import decode_predictions
+from fastconv.applications.imagenet_utils import preprocess_tf as preprocess_input
 from fastconv.layers import (
     Add,
     BatchNormalization,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.applications.frame import Frame
-from fastconv.applications.imagenet_utils import decode_predictions, preprocess_caffe as preprocess_input
+from fastconv.applications.imagenet_utils import decode_predictions
+from fastconv.applications.imagenet_utils import preprocess_caffe as preprocess_input
 from fastconv.applications.vgg import vgg
 from fastconv.models import Model
 

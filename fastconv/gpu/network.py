@@ -74,7 +74,7 @@ def check_chain(plan: ForwardPlan) -> None:
         if not chain or step.source != place:
             raise Unsupported(
                 f'the layer "{step.layer.name}" ({type(step.layer).__name__}) cannot run on a GPU: only models whose '
-                "layers stand one behind another, each used once, have programs for it; run this one on the device 'cpu'."
+                "layers stand one behind another, each used once, have programs for it; run this one on 'cpu'."
             )
 
 
@@ -85,7 +85,7 @@ def recorded_class(layer: Layer) -> type[Recorded]:
         Unsupported: there is nothing for its class, or the layer has an option that only the CPU knows.
     """
     definer = next(cls for cls in type(layer).__mro__ if "forward" in cls.__dict__)
-    backward = next(cls for cls in type(layer).__mro__ if "backward" in cls.__dict__)
+    backward = next(cls for cls in type(layer).__mro__ if {"backward", "input_gradient"} & set(cls.__dict__))
     found = _CLASSES.get(definer) if definer is backward else None
     if found is None:
         raise Unsupported(

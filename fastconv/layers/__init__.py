@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastconv.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from fastconv.layers.augmentation import RandomBrightness, RandomContrast, RandomCrop, RandomFlip
 from fastconv.layers.base import Layer
 from fastconv.layers.convolution import Conv2D
 from fastconv.layers.dense import Dense
@@ -51,11 +52,13 @@ from fastconv.layers.one_dimensional import (
 from fastconv.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from fastconv.layers.regularization import Dropout, SpatialDropout1D, SpatialDropout2D
 from fastconv.layers.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
+from fastconv.layers.resizing import CenterCrop, Resizing
 from fastconv.layers.sample_normalization import GroupNormalization, LayerNormalization, UnitNormalization
 from fastconv.layers.scaling import Normalization, Rescaling
 from fastconv.layers.separable import SeparableConv2D
 from fastconv.layers.spatial import Cropping2D, UpSampling2D, ZeroPadding2D
 from fastconv.layers.transpose import Conv2DTranspose
+from fastconv.layers.warping import RandomRotation, RandomTranslation, RandomZoom
 from fastconv.serialization import Table
 
 Convolution1DTranspose = Conv1DTranspose
@@ -75,6 +78,7 @@ __all__ = [
     "AvgPool1D",
     "AvgPool2D",
     "BatchNormalization",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -119,10 +123,18 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -159,6 +171,7 @@ _TABLE = Table(
         AveragePooling1D,
         AveragePooling2D,
         BatchNormalization,
+        CenterCrop,
         Concatenate,
         Conv1D,
         Conv1DTranspose,
@@ -191,10 +204,18 @@ _TABLE = Table(
         Normalization,
         PReLU,
         Permute,
+        RandomBrightness,
+        RandomContrast,
+        RandomCrop,
+        RandomFlip,
+        RandomRotation,
+        RandomTranslation,
+        RandomZoom,
         ReLU,
         RepeatVector,
         Rescaling,
         Reshape,
+        Resizing,
         SeparableConv1D,
         SeparableConv2D,
         Softmax,

@@ -130,13 +130,13 @@ class LayerNormalization(SampleNormalization):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape = self.check_input_shape(input_shape)
-        given = [self.axis] if isinstance(self.axis, int) else self.axis
-        if any(not -len(shape) <= axis < len(shape) for axis in given):
+        if any(not -len(shape) <= axis < len(shape) for axis in self._given):
             raise ValueError(f"{self._who}: inputs of shape {shape} have not all of axis={self.axis}.")
         return shape
 
     def make_weights(self, input_shape: Shape) -> None:
-        sizes: Any = tuple(input_shape[axis] for axis in self._kept(len(input_shape)))
+        # As in Keras in the order of the numbers given: -1 comes before 1.
+        sizes: Any = tuple(input_shape[axis] for axis in sorted(self._given))
         if None in sizes:
             raise ValueError(f"{self._who}: axis={self.axis} must have known sizes; received shape {input_shape}.")
         self.add_gamma_and_beta(sizes)
@@ -146,7 +146,11 @@ class LayerNormalization(SampleNormalization):
         return kept, kept
 
     def _kept(self, rank: int) -> tuple[int, ...]:
-        return tuple(sorted(axis % rank for axis in ([self.axis] if isinstance(self.axis, int) else self.axis)))
+        return tuple(sorted(axis % rank for axis in self._given))
+
+    @property
+    def _given(self) -> list[int]:
+        return [self.axis] if isinstance(self.axis, int) else self.axis
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis, "rms_scaling": False}

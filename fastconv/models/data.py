@@ -17,17 +17,21 @@ import numpy as np
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
+from fastconv.models.parts import Parts
 
-Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+# Each a `Parts` where a model has several inputs or outputs.
+Batch = tuple[Any, Any, Any]
 
 
-def as_array(value: Any, argument: str) -> np.ndarray:
-    """`value` as an array with at least one axis, without a copy where it is one.
+def as_array(value: Any, argument: str) -> Any:
+    """`value` as an array with at least one axis, without a copy where it is one; `Parts` are taken as they are.
 
     Raises:
         TypeError: it holds something else than real numbers.
         ValueError: it is a single number.
     """
+    if isinstance(value, Parts):
+        return value.map(lambda part: as_array(part, argument))
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
@@ -85,6 +89,21 @@ class _Column:
         return for_kernel(part, self._dtype, self._buffers, self, "converted")
 
 
+class _Columns:
+    """The columns of `Parts`."""
+
+    def __init__(self, parts: Parts, dtype: Any = None) -> None:
+        self._columns = [None if array is None else _Column(array, dtype) for array in parts]
+
+    def rows(self, rows: Any, count: int) -> Parts:
+        """The rows of each, as of a column."""
+        return Parts([None if column is None else column.rows(rows, count) for column in self._columns])
+
+
+def _column(value: Any, dtype: Any = None) -> _Column | _Columns:
+    return _Columns(value, dtype) if isinstance(value, Parts) else _Column(value, dtype)
+
+
 class ArrayBatches:
     """Batches of arrays; the last may be smaller.
 
@@ -110,7 +129,7 @@ class ArrayBatches:
         batch_size: int = 32,
         dtype: Any = "float32",
         shuffle: bool = False,
-        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+        adapt: Callable[[Any], Any] = lambda x: x,
     ) -> None:
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
@@ -129,8 +148,8 @@ class ArrayBatches:
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.dtype = dtype
-        others = (None if array is None else _Column(array) for array in (self.y, self.sample_weight))
-        self._columns = (_Column(self.x, dtype), *others)
+        others = (None if array is None else _column(array) for array in (self.y, self.sample_weight))
+        self._columns = (_column(self.x, dtype), *others)
 
     @property
     def steps(self) -> int:
@@ -147,7 +166,7 @@ class ArrayBatches:
             stop = min(start + self.batch_size, self.samples)
             rows = slice(start, stop) if order is None else order[start:stop]
             x, y, weight = (None if c is None else c.rows(rows, stop - start) for c in self._columns)
-            yield x, y, weight  # type: ignore[misc]
+            yield x, y, weight
 
     def whole(self) -> Batch:
         """All samples as one batch."""
@@ -184,6 +203,7 @@ class StreamBatches:
         source: it; what has a length and no `__iter__` is read by index.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
+        structured: (thing, name) -> an array or `Parts` of it, for the x, y and sample_weight of a batch.
     """
 
     samples = None
@@ -193,10 +213,12 @@ class StreamBatches:
         source: Any,
         *,
         dtype: Any = "float32",
-        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+        adapt: Callable[[Any], Any] = lambda x: x,
         class_weight: Mapping[Any, float] | None = None,
+        structured: Callable[[Any, str], Any] = lambda part, _: part,
     ) -> None:
         self._source = source
+        self._structured = structured
         self._adapt = adapt
         self._class_weight = class_weight
         self._dtype = np.dtype(dtype)
@@ -234,7 +256,7 @@ class StreamBatches:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
         x, y, weight = (
-            None if part is None else as_array(part, f"{name} of a batch")
+            None if part is None else as_array(self._structured(part, name), f"{name} of a batch")
             for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
         )
         if x is None:
@@ -244,7 +266,15 @@ class StreamBatches:
             raise ValueError(f"a batch's x, y and sample_weight have different lengths: {sorted(lengths)}.")
         if self._class_weight is not None and weight is None:
             weight = class_weights(y, self._class_weight)
-        return for_kernel(self._adapt(x), self._dtype, self._buffers, self, "x"), y, weight
+        x = self._adapt(x)
+        if isinstance(x, Parts):
+            x = Parts([self._converted(part, f"x {place}") for place, part in enumerate(x)])
+        else:
+            x = self._converted(x, "x")
+        return x, y, weight
+
+    def _converted(self, x: np.ndarray, name: str) -> np.ndarray:
+        return for_kernel(x, self._dtype, self._buffers, self, name)
 
     def whole(self) -> Batch:
         """The next batch."""

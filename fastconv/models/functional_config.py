@@ -1,7 +1,7 @@
 """The config of a graph of layers, in Keras 3's layout: written, and read back.
 
-    layers: each with its own config, its name, and inbound_nodes: the calls, each with the tensors that it takes
-    input_layers, output_layers: [name of the layer, number of its call, number of the call's output]
+layers: each with its own config, its name, and inbound_nodes: the calls, each with the tensors that it takes
+input_layers, output_layers: [name of the layer, number of its call, number of the call's output]
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _make(calls: Sequence[tuple[Layer, Any]], layers: Mapping[str, Layer]) -> No
             else:
                 layer.record(*arguments)
         if len(later) == len(calls):
-            raise ValueError(f"some calls of layers take tensors that nothing makes: {[layer.name for layer, _ in later]}.")
+            raise ValueError(
+                f"some calls of layers take tensors that nothing makes: {[layer.name for layer, _ in later]}."
+            )
         calls = later
 
 

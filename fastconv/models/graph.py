@@ -30,10 +30,12 @@ class Graph:
         for node in order:
             for tensor in node.sources:
                 if id(tensor) not in known:
-                    raise ValueError(f"the graph is disconnected: no input leads to {tensor}, which {node.layer} takes.")
+                    raise ValueError(
+                        f"the graph is disconnected: no input leads to {tensor}, which {node.layer} takes."
+                    )
             if not node.sources and id(node.outputs[0]) not in known:
                 raise ValueError(
-                    f"the graph is disconnected: the outputs depend on {node.outputs[0]}, which is not among the inputs."
+                    f"the graph is disconnected: outputs depend on {node.outputs[0]}, which is not among the inputs."
                 )
             known.update(id(tensor) for tensor in node.outputs)
         self.layers = _by_depth(order, met, inputs)

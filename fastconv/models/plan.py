@@ -26,13 +26,11 @@ class Step:
         source: the place of what it takes; a tuple of places where the layer takes a list.
         target: the place of what it makes.
         training: what the call was made with; None leaves it to the model.
-        frozen: whether a model around the layer is not trainable.
         repeat: how many steps of the plan have the same layer before this one; None if it is the layer's only one.
     """
 
     def __init__(self, layer: Layer, source: int | tuple[int, ...], target: int, training: bool | None) -> None:
         self.layer, self.source, self.target, self.training = layer, source, target, training
-        self.frozen = False
         self.repeat: int | None = None
         self._saved: Any = None
 
@@ -46,14 +44,9 @@ class Step:
         """Whether `forward` only calls the layer's."""
         return isinstance(self.source, int) and self.training is None and self.repeat is None
 
-    @property
-    def trained(self) -> list[Variable]:
-        """The weights that training changes."""
-        return [] if self.frozen else self.layer.trainable_weights
-
     def forward(self, values: list[Any], training: bool, buffers: Buffers) -> None:
         """Take from `values`, call the layer, and write into `values`."""
-        x = values[self.source] if isinstance(self.source, int) else [values[place] for place in self.source]
+        x: Any = values[self.source] if isinstance(self.source, int) else [values[place] for place in self.source]
         training = training if self.training is None else self.training
         values[self.target] = self.layer.forward(x, training, self.own(buffers))
         if self.repeat is not None:
@@ -107,14 +100,16 @@ class ForwardPlan:
         self.layers = list({id(step.layer): step.layer for step in self.steps}.values())
         self.consumers = Counter([*(place for step in self.steps for place in step.sources), *outputs])
         self.makers = {step.target: step for step in self.steps}
-        self._calls = [(None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps]
+        self._calls: list[tuple[Step | None, Layer, Any, int]] = [
+            (None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps
+        ]
 
     @classmethod
     def of(cls, model: Any) -> ForwardPlan:
         """The plan of a built model."""
         steps: list[Step] = []
         inputs = len(model.inputs)
-        outputs = _take_apart(model, list(range(inputs)), steps, None, not model._trainable, inputs)
+        outputs = _take_apart(model, list(range(inputs)), steps, None, inputs)
         return cls(steps, inputs, outputs)
 
     @classmethod
@@ -152,9 +147,7 @@ class ForwardPlan:
         return activation is not None and alone and maker.layer.output_activation == activation  # type: ignore[union-attr]
 
 
-def _take_apart(
-    model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, frozen: bool, inputs: int
-) -> list[int]:
+def _take_apart(model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int) -> list[int]:
     """Add the steps of a model that takes what lies at `sources`; returns the places of its outputs."""
     graph = model._graph
     places = dict(zip(map(id, graph.inputs), sources, strict=True))
@@ -164,12 +157,10 @@ def _take_apart(
         taken = tuple(places[id(tensor)] for tensor in node.sources)
         mode = training if node.training is None else node.training
         if hasattr(node.layer, "_graph"):
-            made = _take_apart(node.layer, taken, steps, mode, frozen or not node.layer._trainable, inputs)
+            made = _take_apart(node.layer, taken, steps, mode, inputs)
         else:
             made = [inputs + len(steps)]
-            step = Step(node.layer, taken if isinstance(node.inputs, list) else taken[0], made[0], mode)
-            step.frozen = frozen
-            steps.append(step)
+            steps.append(Step(node.layer, taken if isinstance(node.inputs, list) else taken[0], made[0], mode))
         places.update(zip(map(id, node.outputs), made, strict=True))
     return [places[id(tensor)] for tensor in graph.outputs]
 
@@ -205,7 +196,7 @@ class BackwardStep:
         step = self.step
         step.recall()
         run = self._add_to_weights if self.again else step.layer.backward
-        grad = run(
+        grad: Any = run(
             gradients[step.target],
             step.own(buffers),
             need_input_grad=self.need_input_grad,
@@ -231,8 +222,8 @@ class BackwardStep:
         if self._gradients is None:
             self._gradients = [np.empty_like(weight.unmirrored) for weight in weights]
         kept = [(weight.gradient, weight.regularizer) for weight in weights]
-        for weight, gradient in zip(weights, self._gradients, strict=True):
-            weight.gradient, weight.regularizer = gradient, None
+        for weight, own in zip(weights, self._gradients, strict=True):
+            weight.gradient, weight.regularizer = own, None
         try:
             return self.layer.backward(grad, buffers, **options)
         finally:
@@ -256,9 +247,7 @@ class BackwardPlan:
         penalised: the layers whose `losses` belong to the model's loss.
     """
 
-    def __init__(
-        self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()
-    ) -> None:
+    def __init__(self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()) -> None:
         self.forward, self.steps, self.variables = forward, tuple(steps), tuple(variables)
         self.penalised = tuple(layer for layer in forward.layers if layer.has_losses)
         written = set(forward.outputs)
@@ -279,13 +268,13 @@ class BackwardPlan:
         """The plan for the gradients of `variables`, by default of all that training changes: nothing is computed that
         leads to none of them."""
         if variables is None:
-            every = {id(weight): weight for step in forward.steps for weight in step.trained}
+            every = {id(weight): weight for step in forward.steps for weight in step.layer.trainable_weights}
             variables = list(every.values())
         wanted = {id(variable) for variable in variables}
         needs = [False] * forward.size
         trains: list[bool] = []
         for step in forward.steps:
-            trains.append(any(id(weight) in wanted for weight in step.trained))
+            trains.append(any(id(weight) in wanted for weight in step.layer.weights))
             needs[step.target] = trains[-1] or any(needs[place] for place in step.sources)
         by_target: dict[int, BackwardStep] = {}
         steps = []
@@ -303,7 +292,7 @@ class BackwardPlan:
                 before = by_target[source]
                 if before.layer.output_activation == "relu" and forward.consumers[source] == 1:
                     back.through_input_relu, before.through_activation = True, False
-        found = {id(weight) for back in steps if back.need_weight_grad for weight in back.step.trained}
+        found = {id(weight) for back in steps if back.need_weight_grad for weight in back.step.layer.trainable_weights}
         return cls(forward, steps, [variable for variable in variables if id(variable) in found])
 
     @classmethod
