@@ -17,19 +17,26 @@ import numpy as np
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
+from fastconv.ops.arrays import is_on_gpu
 from fastconv.utils.py_dataset import PyDataset, one_pass
 
 Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
-def as_array(value: Any, argument: str) -> np.ndarray:
+def as_array(value: Any, argument: str, stays: bool = False) -> Any:
     """`value` as an array with at least one axis, without a copy where it is one.
+
+    stays: whether an array in a GPU's memory stays there; else it is copied to the host.
 
     Raises:
         TypeError: it holds something else than real numbers.
         ValueError: it is a single number.
     """
-    array = np.asarray(value)
+    if is_on_gpu(value):
+        from fastconv.gpu import rows
+
+        value = rows.on_device(value, argument) if stays else rows.on_host(value)
+    array = value if stays and is_on_gpu(value) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
         raise TypeError(f"{argument} must hold real numbers; received {array.dtype}.{hint}")
@@ -40,7 +47,7 @@ def as_array(value: Any, argument: str) -> np.ndarray:
 
 def is_stream(x: Any) -> bool:
     """Whether `x` yields batches, rather than being one big array."""
-    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__")
+    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__") or is_on_gpu(x)
     return not is_array and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
 
 
@@ -86,6 +93,15 @@ class _Column:
         return for_kernel(part, self._dtype, self._buffers, self, "converted")
 
 
+def _column(array: Any, dtype: Any = None) -> Any:
+    """A column of an array, on the host or in a GPU's memory."""
+    if isinstance(array, np.ndarray):
+        return _Column(array, dtype)
+    from fastconv.gpu.rows import RowsOf
+
+    return RowsOf(array)
+
+
 class ArrayBatches:
     """Batches of arrays; the last may be smaller.
 
@@ -116,7 +132,7 @@ class ArrayBatches:
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
         arrays = {
-            name: as_array(value, name)
+            name: as_array(value, name, stays=name == "x")
             for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
             if value is not None
         }
@@ -131,7 +147,7 @@ class ArrayBatches:
         self.shuffle = shuffle
         self.dtype = dtype
         others = (None if array is None else _Column(array) for array in (self.y, self.sample_weight))
-        self._columns = (_Column(self.x, dtype), *others)
+        self._columns = (_column(self.x, dtype), *others)
 
     @property
     def steps(self) -> int:
@@ -240,7 +256,7 @@ class StreamBatches:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
         x, y, weight = (
-            None if part is None else as_array(part, f"{name} of a batch")
+            None if part is None else as_array(part, f"{name} of a batch", stays=name == "x")
             for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
         )
         if x is None:
@@ -250,7 +266,10 @@ class StreamBatches:
             raise ValueError(f"a batch's x, y and sample_weight have different lengths: {sorted(lengths)}.")
         if self._class_weight is not None and weight is None:
             weight = class_weights(y, self._class_weight)
-        return for_kernel(self._adapt(x), self._dtype, self._buffers, self, "x"), y, weight
+        x = self._adapt(x)
+        if not isinstance(x, np.ndarray):
+            return _column(x).rows(slice(None), len(x)), y, weight
+        return for_kernel(x, self._dtype, self._buffers, self, "x"), y, weight
 
     def whole(self) -> Batch:
         """The next batch."""
