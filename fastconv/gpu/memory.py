@@ -43,8 +43,8 @@ class Memory:
         try:
             with self.queued():
                 made = self.arrays.zeros(shape, dtype)
-        except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # CuPy's, which is no MemoryError
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            if self.simulated:
                 raise
             raise MemoryError(self._no_room(shape, np.dtype(dtype).itemsize)) from error
         self.allocated_bytes += made.nbytes
@@ -79,7 +79,7 @@ class Memory:
         if self.simulated:
             np.copyto(array, np.asarray(given.array)[given.rows])
             return
-        self._given.record()
+        self._given.record(self.arrays.cuda.get_current_stream())
         self.stream.wait_event(self._given)
         with self.queued():
             rows = given.rows

@@ -44,7 +44,7 @@ class Runner:
         slots: list[Any] = []
         if optimizer is not None:
             updates.check(optimizer, trained)
-            slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
+            slots = updates.state_of(optimizer) if optimizer.built else []
         ids = {id(variable) for variable in trained}
         self.made_for = self.key(model)
         self.memory = Memory()
@@ -65,32 +65,32 @@ class Runner:
         """Whether the model is still what it was made for."""
         return self.made_for == self.key(model)
 
-    def prepare(
-        self, kind: str, x: np.ndarray, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None
-    ) -> _Step:
+    def prepare(self, kind: str, x: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> _Step:
         """The program of a step for batches like this one: "train", "test" or "predict".
 
         Raises:
             Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
             MemoryError: the device has no room for its arrays.
         """
+        if kind == "train" and self.model.optimizer.only_collects:
+            kind = "collect"
         key = kind, x.shape, type(x), None if y is None else (y.shape, y.dtype.kind)
         step = self._steps.get(key)
         if step is None:
             step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
         return step
 
-    def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def train(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one training step."""
         self._run("train", x, y, sample_weight)
         self.parameters.changed()
         self.model.optimizer.count_step()
 
-    def test(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def test(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one step of evaluation."""
         self._run("test", x, y, sample_weight)
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> np.ndarray:
         """The model's outputs, a new array of the host."""
         step = self._run("predict", x, None, None)
         return self.memory.download(step.y_pred)
@@ -115,7 +115,7 @@ class Runner:
     def __reduce__(self) -> Any:
         return type(None), ()
 
-    def _run(self, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
+    def _run(self, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
         step = self.prepare(kind, x, y, sample_weight)
         self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
@@ -137,11 +137,11 @@ class _Step:
     """One kind of step for one shape of batch."""
 
     def __init__(
-        self, runner: Runner, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None
+        self, runner: Runner, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None
     ) -> None:
         model, memory = runner.model, runner.memory
         self._model, self._memory = model, memory
-        self._trains = kind == "train"
+        self._trains = kind in ("train", "collect")
         plan = model.forward_plan
         self._drawing = [
             step for step in plan.steps if in_training(step, self._trains) and recorded_class(step.layer).numbers
@@ -178,10 +178,11 @@ class _Step:
             if self._trains:
                 network.backward(back, gradient, not fused)
                 if back.variables:
-                    updates.record(recorder, model.optimizer, runner.parameters, numbers[: updates.NUMBERS])
+                    rates = numbers[: updates.NUMBERS]
+                    updates.record(recorder, model.optimizer, runner.parameters, rates, kind == "collect")
         self._program = recorder.program()
 
-    def run(self, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
+    def run(self, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
         """Send a batch and queue the step; returns each score's sum of weights."""
         given: list[np.ndarray] = []
         counts: list[float] = []
