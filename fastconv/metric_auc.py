@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -147,6 +147,13 @@ class AUC(Metric):
         config = {**super().get_config(), **{key: getattr(self, key) for key in keys}}
         config["label_weights"] = None if self.label_weights is None else list(self.label_weights)
         return {**config, "thresholds": self.thresholds[1:-1]} if self._given else config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        weights = config.get("label_weights")
+        if isinstance(weights, Mapping):  # Keras saves them as an array with its class
+            config = {**config, "label_weights": weights["config"]["value"]}
+        return cls(**config)
 
 
 def _one_of(argument: str, value: str, known: Sequence[str]) -> str:

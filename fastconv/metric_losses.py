@@ -71,21 +71,46 @@ class LogCoshError(LossMetric):
 
 
 class BinaryCrossentropy(LossMetric):
-    """Mean of `losses.binary_crossentropy`; options from_logits, label_smoothing."""
+    """Mean of `losses.binary_crossentropy`."""
 
     function = losses.binary_crossentropy
 
+    def __init__(
+        self, name: str | None = None, dtype: Any = None, from_logits: bool = False, label_smoothing: float = 0
+    ) -> None:
+        super().__init__(name, dtype, from_logits=from_logits, label_smoothing=label_smoothing)
+
 
 class CategoricalCrossentropy(LossMetric):
-    """Mean of `losses.categorical_crossentropy`; options from_logits, label_smoothing, axis."""
+    """Mean of `losses.categorical_crossentropy`."""
 
     function = losses.categorical_crossentropy
 
+    def __init__(
+        self,
+        name: str | None = None,
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+
 
 class SparseCategoricalCrossentropy(LossMetric):
-    """Mean of `losses.sparse_categorical_crossentropy`; options from_logits, ignore_class."""
+    """Mean of `losses.sparse_categorical_crossentropy`."""
 
     function = losses.sparse_categorical_crossentropy
+
+    def __init__(
+        self,
+        name: str | None = None,
+        dtype: Any = None,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(name, dtype, from_logits=from_logits, ignore_class=ignore_class, axis=axis)
 
 
 class KLDivergence(LossMetric):

@@ -377,6 +377,12 @@ class Optimizer(Configurable):
             config = {**config, "learning_rate": schedules.deserialize(rate)}
         return cls(**config)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy has variables of its own, by whose identity it finds their states."""
+        self.__dict__.update(state)
+        ids = [id(variable) for variable in self._model_variables]
+        self._states = dict(zip(ids, self._states.values(), strict=True))
+
     def decays(self, variable: Variable) -> bool:
         excluded = any(re.search(pattern, variable.name) for pattern in self._excluded_names)
         excluded = excluded or id(variable) in self._excluded

@@ -7,7 +7,8 @@ in program order, so that a seed gives the same bits on every run and at every t
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ def set_seed(seed: int) -> None:
 def new_seed() -> int:
     """A fresh 63-bit seed drawn from the global generator: for an object that keeps a generator of its own."""
     return int(_generator.integers(2**63))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the global generator starts from `seed`; after it, it goes on where it was."""
+    global _generator
+    before, _generator = _generator, np.random.default_rng(seed)
+    try:
+        yield
+    finally:
+        _generator = before
 
 
 # The states of this generator, of NumPy's global one and of Python's: programs draw from all three.

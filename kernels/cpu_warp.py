@@ -1,12 +1,13 @@
 """`warp`: images read at other places than they were stored, as augmentation turns, shifts and stretches them.
 
-Every output pixel (i, j) of an image is what the input has at the place `rows[:, i] + columns[:, j]`, (row, column): all
-affine maps have that form, and flips are tables in reverse order. The caller makes the tables, so that a place is one
-addition, whatever the processor does with multiply-adds. All channels of a pixel are read together. Where the row depends
-on i alone and the column on j alone (no rotation, no shear), neighbours and weights are found once per row and column.
+Every output pixel (i, j) of an image is what the input has at the place `rows[:, i] + columns[:, j]`, (row, column):
+all affine maps have that form, and flips are tables in reverse order. The caller makes the tables, so that a place is
+one addition, whatever the processor does with multiply-adds. All channels of a pixel are read together. Where the row
+depends on i alone and the column on j alone (no rotation, no shear), neighbours and weights are found once per row and
+column.
 
-Places and weights are float64, and what lies outside of an image is as in scipy.ndimage. One thread: callers have several
-batches in the making. Limited by latency, the four reads of each pixel.
+Places and weights are float64, and what lies outside of an image is as in scipy.ndimage. One thread: callers have
+several batches in the making. Limited by latency, the four reads of each pixel.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def warp(
 
 @cpu_jit(inner=True)
 def _inside(place, size, mode):
-    """The place in (-1, size) that has what lies at `place`, outside of 0 to size - 1; -1 where that is the constant."""
+    """The place in (-1, size) that has what lies at `place`, outside of 0 to size - 1; -1 where that is the
+    constant."""
     last = size - 1.0
     if mode == _CONSTANT:
         return -1.0
@@ -67,7 +69,8 @@ def _inside(place, size, mode):
 
 @cpu_jit(inner=True)
 def _neighbours(place, size, mode, order):
-    """(lower, upper, weight of upper): the two pixels that `place` lies between; upper is -1 outside, in the constant."""
+    """(lower, upper, weight of upper): the two pixels that `place` lies between; upper is -1 outside, in the
+    constant."""
     if order == 1 and 0.0 <= place <= size - 1.0:
         lower = int(place)
         return lower, min(lower + 1, size - 1), place - lower

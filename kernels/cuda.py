@@ -1,6 +1,7 @@
-"""CUDA kernels in Python: how one is written, described, compiled and launched.
+"""CUDA kernels: how one in Python is written, and how any is described, compiled and launched.
 
-This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`; the registered function
+This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`, or one in CUDA C++
+(`cuda_nvrtc.py`); the registered function
 beside it returns the launches that compute the op, as data. Whoever has a `Launch` can run it on a GPU (call it), in a
 simulator (`kernel.py_func`, grid, block, args), keep it ready for many calls (`bind`) or take the kernel apart
 (`kernel.ptx`). Nothing here needs a GPU before
@@ -17,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numba import config, float32, int32, types, uint32
@@ -32,6 +33,7 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
 __all__ = [
     "CudaKernel",
     "FLOATS",
+    "GpuKernel",
     "Launch",
     "TooOldError",
     "cuda",
@@ -45,6 +47,7 @@ __all__ = [
     "lacks",
     "launched_by",
     "shared_line",
+    "shared_number",
     "simulated",
     "stream_handle",
     "too_old",
@@ -62,6 +65,21 @@ _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher"
 
 class TooOldError(ValueError):
     """A kernel has instructions that an architecture has not."""
+
+
+class GpuKernel(Protocol):
+    """What a `Launch` knows of a kernel, in whatever language it is.
+
+    Attributes:
+        name: of the function.
+        needs: the first compute capability that has all of its instructions.
+    """
+
+    name: str
+    needs: tuple[int, int]
+
+    def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
+        """The kernel in PTX, compiled without a GPU."""
 
 
 class CudaKernel:
@@ -143,12 +161,16 @@ def _numbered_apart(py_func: Any) -> Any:
     code = py_func.__code__
     if Path(code.co_filename).parent != Path(__file__).parent or config.ENABLE_CUDASIM:
         return py_func
-    if code.co_filename not in _shared_files:
-        _shared_files.append(code.co_filename)
-    before = LINES * (1 + _shared_files.index(code.co_filename))
-    code = code.replace(co_firstlineno=before + code.co_firstlineno)
+    code = code.replace(co_firstlineno=shared_number(code.co_filename, code.co_firstlineno))
     numbered = FunctionType(code, py_func.__globals__, argdefs=py_func.__defaults__, closure=py_func.__closure__)
     return functools.update_wrapper(numbered, py_func)
+
+
+def shared_number(file: str, line: int) -> int:
+    """What `shared_line` knows as a line of a file that kernels share."""
+    if file not in _shared_files:
+        _shared_files.append(file)
+    return LINES * (1 + _shared_files.index(file)) + line
 
 
 def shared_line(number: int) -> tuple[str | None, int]:
@@ -200,7 +222,7 @@ class Launch:
         shapes: in which the arguments came; () for numbers.
     """
 
-    kernel: CudaKernel
+    kernel: GpuKernel
     grid: tuple[int, ...]
     block: tuple[int, ...]
     args: tuple[Any, ...]
@@ -237,6 +259,8 @@ class Launch:
         if reason is not None:
             raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
         if config.ENABLE_CUDASIM:  # Numba's simulator knows neither types nor launch bounds
+            if not isinstance(self.kernel, CudaKernel):
+                raise RuntimeError(f"{self.kernel.name} is CUDA C++, which Numba's simulator cannot run.")
             numbas = cuda.jit(self.kernel.py_func)[self.grid, self.block, 0, self.shared_bytes]
             return lambda stream=None: numbas(*self.args)
         for arg in self.args:

@@ -292,9 +292,9 @@ def test_training_learns(rng):
 
 
 def test_a_training_step_allocates_nothing(rng):
-    model = shared()
+    model = residual()
     model.compile("adam", "mse")
-    x, y = rng.standard_normal((64, 5, 6, 3)), rng.standard_normal((64, 2))
+    x, y = rng.standard_normal((512, 5, 6, 3)), rng.standard_normal((512, 3))
     for _ in range(3):
         model.train_on_batch(x, y)
     tracemalloc.start()
@@ -306,7 +306,7 @@ def test_a_training_step_allocates_nothing(rng):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak - begin < x.nbytes / 2  # one activation of the first layer takes as much as x
+    assert peak - begin < x.nbytes / 2  # the activations of any layer take as much as x
 
 
 def test_inference_goes_through_in_slices(rng):
@@ -485,30 +485,42 @@ def test_clones_with_other_layers_and_inputs(rng):
         clone_model(model, clone_function=lambda layer: None)
 
 
+def as_float32(model):
+    """The model's JSON in the dtype that Keras on JAX has."""
+    return model.to_json().replace("float64", "float32")
+
+
 @peers.MARK
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of Keras, by NumPy
 @pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
 def test_keras_reads_our_config_and_we_read_its(make, rng):
     theirs = peers.keras()
     model = make()
-    config = json.loads(model.to_json())
-    its = theirs.models.model_from_json(json.dumps(config))
+    its = theirs.models.model_from_json(as_float32(model))
     assert [layer.name for layer in its.layers] == [layer.name for layer in model.layers]
     assert [tuple(weight.shape) for weight in its.weights] == [weight.shape for weight in model.weights]
     its.set_weights(model.get_weights())
-    x = rng.standard_normal((3, 5, 6, 3))
-    np.testing.assert_allclose(
-        its.predict(x.astype("float32"), verbose=0), model.predict(x, verbose=0), rtol=2e-4, atol=2e-5
-    )
-    back = type(model).from_config(json.loads(its.to_json())["config"])
+    x = rng.standard_normal((3, 5, 6, 3)).astype("float32")
+    expected = its.predict(x, verbose=0)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=2e-4, atol=2e-5)
+    back = keras.Model.from_config(json.loads(its.to_json())["config"])
     back.set_weights(model.get_weights())
-    np.testing.assert_array_equal(back.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_allclose(back.predict(x, verbose=0), expected, rtol=2e-4, atol=2e-5)
+    y = rng.standard_normal(expected.shape).astype("float32")
+    for trained, library in ((back, keras), (its, theirs)):
+        trained.compile(library.optimizers.SGD(0.05), "mse")
+        for _ in range(3):
+            trained.train_on_batch(x, y)
+    for mine, other in zip(back.get_weights(), its.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4)
 
 
 @peers.MARK
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 def test_weights_files_of_nested_models_both_ways(tmp_path):
     theirs = peers.keras()
-    model = nested()
-    its = theirs.models.model_from_json(model.to_json())
+    its = theirs.models.model_from_json(as_float32(nested()))
+    model = keras.Model.from_config(json.loads(its.to_json())["config"])
     its.save_weights(tmp_path / "its.weights.h5")
     model.load_weights(tmp_path / "its.weights.h5")
     for mine, other in zip(model.get_weights(), its.get_weights(), strict=True):
@@ -518,7 +530,7 @@ def test_weights_files_of_nested_models_both_ways(tmp_path):
     model.save_weights(tmp_path / "mine.weights.h5")
     its.load_weights(tmp_path / "mine.weights.h5")
     for mine, other in zip(model.get_weights(), its.get_weights(), strict=True):
-        np.testing.assert_array_equal(np.float32(mine), np.float32(other))
+        np.testing.assert_array_equal(mine, other)
 
 
 @peers.MARK

@@ -109,7 +109,7 @@ _ASKED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:You are passing weight as")
+@pytest.mark.filterwarnings("ignore:You are passing weight as", "ignore:Explicitly requested dtype int64")
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("name", "options", "y_true", "y_pred"), CASES, ids=IDS)
 def test_results(name, options, y_true, y_pred, weighted):

@@ -42,6 +42,38 @@ CASES = {
     "leaky-relu": (layers.LeakyReLU(), (4, 5)),
     "elu": (layers.ELU(0.5), (4, 5)),
     "prelu": (layers.PReLU("normal"), (3, 4, 2)),
+    "transpose": (
+        layers.Conv2DTranspose(4, (2, 3), (3, 2), "same", activation="tanh", kernel_regularizer="l2"),
+        IMAGES,
+    ),
+    "transpose-first": (layers.Conv2DTranspose(3, 2, 3, output_padding=(1, 2), **FIRST), IMAGES),
+    "transpose-dilated": (layers.Conv2DTranspose(3, 2, dilation_rate=2, use_bias=False), IMAGES),
+    "transpose-1d": (layers.Conv1DTranspose(3, 2, strides=3), (2, 5, 3)),
+    "separable": (layers.SeparableConv2D(4, 2, depth_multiplier=2, activity_regularizer="l2"), IMAGES),
+    "separable-first": (layers.SeparableConv2D(4, 2, 2, "same", depthwise_regularizer="l2", **FIRST), IMAGES),
+    "separable-1d": (layers.SeparableConv1D(4, 3, activation="relu"), (2, 6, 3)),
+    "conv-1d-causal": (layers.Conv1D(4, 3, padding="causal", dilation_rate=2), (2, 6, 3)),
+    "conv-1d-first": (layers.Conv1D(4, 2, 2, "same", activation="gelu", **FIRST), (2, 3, 7)),
+    "depthwise-1d": (layers.DepthwiseConv1D(3, depth_multiplier=2), (2, 6, 3)),
+    "max-1d": (layers.MaxPooling1D(), (2, 6, 3)),
+    "average-1d": (layers.AveragePooling1D(3, 2, "same", **FIRST), (2, 3, 6)),
+    "global-max-1d": (layers.GlobalMaxPooling1D(), (2, 6, 3)),
+    "global-average-1d": (layers.GlobalAveragePooling1D(keepdims=True, **FIRST), (2, 3, 6)),
+    "zero-padding-1d": (layers.ZeroPadding1D((1, 2), **FIRST), (2, 3, 4)),
+    "cropping-1d": (layers.Cropping1D((1, 0)), (2, 3, 4)),
+    "up-sampling-1d": (layers.UpSampling1D(3), (2, 3, 4)),
+    "layer-norm": (layers.LayerNormalization(gamma_regularizer="l2"), (3, 4, 5)),
+    "layer-norm-axes": (layers.LayerNormalization([1, -1], center=False), IMAGES),
+    "group-norm": (layers.GroupNormalization(3), (2, 3, 4, 6)),
+    "group-norm-first": (layers.GroupNormalization(2, axis=1, scale=False), (2, 4, 3, 5)),
+    "group-norm-each": (layers.GroupNormalization(-1), IMAGES),
+    "unit-norm": (layers.UnitNormalization([1, 2]), (3, 4, 2)),
+    "activity": (layers.ActivityRegularization(0.1, 0.2), (3, 4)),
+    "gaussian-noise": (layers.GaussianNoise(0.1), (3, 4)),
+    "gaussian-dropout": (layers.GaussianDropout(0.1), (3, 4)),
+    "alpha-dropout": (layers.AlphaDropout(0.1), (3, 4)),
+    "spatial-dropout-1d": (layers.SpatialDropout1D(0.1), (3, 4, 2)),
+    "spatial-dropout": (layers.SpatialDropout2D(0.1), IMAGES),
     "prelu-shared": (layers.PReLU(shared_axes=[1, 2], alpha_regularizer="l2"), IMAGES),
 }
 
@@ -142,10 +174,78 @@ def test_training_with_batch_normalization(data_format, rng):
     before = {name: model.get_layer(name).get_weights() for name in ("moving", "frozen")}
     losses = model.fit(x, y, epochs=15, batch_size=8, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
-    assert all(np.array_equal(a, b) for a, b in zip(before["frozen"], model.get_layer("frozen").get_weights()))
-    assert not any(np.array_equal(a, b) for a, b in zip(before["moving"], model.get_layer("moving").get_weights()))
+    same = {
+        name: [np.array_equal(a, b) for a, b in zip(weights, model.get_layer(name).get_weights(), strict=True)]
+        for name, weights in before.items()
+    }
+    assert same == {"moving": [False] * 4, "frozen": [True] * 4}
     assert model.evaluate(x, y, verbose=0) < losses[0]
     np.testing.assert_array_equal(model.predict(x, verbose=0, batch_size=32), model(x))
+
+
+def test_transposes_and_separable_layers_by_hand():
+    layer = layers.Conv2DTranspose(1, 2, strides=2, kernel_initializer="ones", bias_initializer="ones")
+    y = layer(np.reshape([1, 2, 3, 4], (1, 2, 2, 1)))
+    np.testing.assert_array_equal(y[0, :, :, 0], [[2, 2, 3, 3], [2, 2, 3, 3], [4, 4, 5, 5], [4, 4, 5, 5]])
+    layer = layers.Conv1DTranspose(1, 3)
+    layer.build((None, 2, 1))
+    layer.kernel.assign(np.reshape([1, 10, 100], (3, 1, 1)))
+    np.testing.assert_array_equal(layer(np.reshape([1, 2], (1, 2, 1)))[0, :, 0], [1, 12, 120, 200])
+    layer = layers.SeparableConv1D(1, 2)
+    layer.build((None, 3, 2))
+    assert [weight.path for weight in layer.weights] == [
+        f"{layer.name}/{name}" for name in ("depthwise_kernel", "pointwise_kernel", "bias")
+    ]
+    layer.set_weights([np.reshape([1, 2, 10, 20], (2, 2, 1)), np.reshape([1, 100], (1, 2, 1)), [1000]])
+    x = np.reshape([1, 1, 2, 3, 4, 5], (1, 3, 2))
+    np.testing.assert_array_equal(layer(x)[0, :, 0], [1000 + 21 + 6200, 1000 + 42 + 10600])
+    causal = layers.Conv1D(1, 2, padding="causal", kernel_initializer="ones")
+    np.testing.assert_array_equal(causal(np.reshape([1, 2, 4], (1, 3, 1)))[0, :, 0], [1, 3, 6])
+
+
+NOISE = [
+    layers.GaussianNoise(0.5, seed=3),
+    layers.GaussianDropout(0.4, seed=3),
+    layers.AlphaDropout(0.3, seed=3),
+    layers.SpatialDropout2D(0.4, seed=3),
+    layers.Dropout(0.4, seed=3),
+]
+
+
+@pytest.mark.parametrize("layer", NOISE, ids=lambda layer: type(layer).__name__)
+def test_noise(layer, rng):
+    """Mean and variance of the outputs, the gradient, and what a seed is for."""
+    x = rng.standard_normal((50, 20, 30, 4)).astype("float32")
+    again = type(layer).from_config(layer.get_config())
+    y = layer(x, training=True)
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(again(x, training=True), y)
+    assert not np.array_equal(again(x, training=True), y)
+    variances = {"GaussianNoise": 1.25, "AlphaDropout": 1.0}
+    assert y.mean() == pytest.approx(0, abs=0.01)
+    assert y.var() == pytest.approx(variances.get(type(layer).__name__, 1 + 0.4 / 0.6), rel=0.1)
+    gy = rng.standard_normal(x.shape).astype("float32")
+    layer._calls = 0
+    base = layer(x, training=True).copy()
+    gx = layer.backward(gy)
+    layer._calls = 0
+    moved = layer(x + gy, training=True)
+    # Linear in x for given random numbers, so that the gradient of (y * gy).sum() is known exactly.
+    np.testing.assert_allclose((moved - base) * gy, gx * gy, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["GaussianNoise", "GaussianDropout", "AlphaDropout", "Dropout"])
+def test_noise_is_the_same_in_both_layouts(name, rng):
+    x = rng.standard_normal((2, 3, 4, 5)).astype("float32")
+    first, last = (getattr(layers, name)(0.4, seed=1) for _ in range(2))
+    view = x.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(first(view, training=True), last(x, training=True).transpose(0, 3, 1, 2))
+
+
+def test_an_activity_penalty():
+    layer = layers.ActivityRegularization(l1=0.5, l2=2.0)
+    layer(np.array([[1.0, -2.0], [3.0, 0.0]]))
+    assert layer.losses == [pytest.approx((0.5 * 6 + 2 * 14) / 2)]
 
 
 def test_global_max_pooling_shares_gradients():
@@ -201,6 +301,19 @@ BAD = [
     (lambda: layers.Normalization(mean=1.0), "given together"),
     (lambda: layers.Normalization().adapt([]), "received none"),
     (lambda: layers.LeakyReLU(None), "negative_slope"),
+    (lambda: layers.Conv2DTranspose(2, 3, 2, output_padding=2), "output_padding must be below"),
+    (lambda: layers.Conv2DTranspose(2, 3, 2, dilation_rate=2), "not both"),
+    (lambda: layers.Conv2DTranspose(2, 3, padding=((1, 1), (1, 1))), "padding must be"),
+    (lambda: layers.Conv1D(2, (3, 3)), "kernel_size must be"),
+    (lambda: layers.MaxPooling1D(padding="causal"), "padding must be"),
+    (lambda: layers.UpSampling1D(1.5), "size must be"),
+    (lambda: layers.Cropping1D(2)(np.zeros((1, 4, 1))), "cropping must leave"),
+    (lambda: layers.LayerNormalization(3)(np.zeros((2, 3, 4))), "have not all"),
+    (lambda: layers.GroupNormalization(3)(np.zeros((2, 3, 4))), "must divide"),
+    (lambda: layers.UnitNormalization(2)(np.zeros((2, 3))), "have not all"),
+    (lambda: layers.GaussianNoise(2), "stddev must be"),
+    (lambda: layers.AlphaDropout(1), "rate must be"),
+    (lambda: layers.GaussianDropout(0.5, seed="x"), "seed must be"),
     (lambda: layers.PReLU(shared_axes=3)(np.zeros((2, 3, 4))), "shared_axes"),
     (lambda: layers.GlobalMaxPooling2D()(np.zeros((2, 3, 4))), "expects inputs of shape"),
 ]

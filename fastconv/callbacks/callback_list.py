@@ -37,7 +37,7 @@ class CallbackList(Callback):
         model: Any = None,
         **params: Any,
     ) -> None:
-        self.callbacks = list(_flatten(callbacks))
+        self.callbacks = sorted(_flatten(callbacks), key=lambda callback: callback.runs_last)
         if add_progbar and not any(isinstance(callback, ProgbarLogger) for callback in self.callbacks):
             self.callbacks.append(ProgbarLogger())
         self.callbacks.sort(key=lambda callback: callback.runs_last)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import __version__
 from fastconv.export.onnx_graph import OnnxGraph
-from fastconv.export.onnx_layers import convert_layer
+from fastconv.export.onnx_table import convert_layer
 from fastconv.utils.files import atomic_write
 
 # Of 2021 and 2022: every runtime that is still in use knows them.

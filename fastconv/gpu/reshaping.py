@@ -96,11 +96,11 @@ class _ZeroPadding(_Spatial):
 
     def forward(self, x: Any, training: bool) -> Any:
         padded = self.output_for(x)
-        self._recorder.add(cuda_strided.copy(self.turned(x), padded[inside(self.layer.padding)]))
+        self._recorder.add(cuda_strided.copy(self.turned(x), padded[inside(self.layer.sides)]))
         return self.back(padded)
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        return self.back(self.turned(gy)[inside(self.layer.padding)])
+        return self.back(self.turned(gy)[inside(self.layer.sides)])
 
 
 class _Cropping(_Spatial):
@@ -109,11 +109,11 @@ class _Cropping(_Spatial):
     def forward(self, x: Any, training: bool) -> Any:
         self.layer.compute_output_shape(x.shape)
         self._shape = self.turned(x).shape
-        return self.back(self.contiguous(self.turned(x)[inside(self.layer.cropping)]))
+        return self.back(self.contiguous(self.turned(x)[inside(self.layer.sides)]))
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         gx = self.empty(self._shape)
-        self._recorder.add(cuda_strided.copy(self.turned(gy), gx[inside(self.layer.cropping)]))
+        self._recorder.add(cuda_strided.copy(self.turned(gy), gx[inside(self.layer.sides)]))
         return self.back(gx)
 
 

@@ -53,8 +53,8 @@ class GlobalPooling(Pooling):
         return {**config, "keepdims": self.keepdims}
 
 
-class GlobalAveragePooling2D(GlobalPooling):
-    """The mean of each channel, `keras.layers.GlobalAveragePooling2D`. Arguments as `GlobalPooling`."""
+class GlobalAveragePooling(GlobalPooling):
+    """Base of GlobalAveragePooling2D and GlobalAveragePooling1D."""
 
     op = "average_pool2d"
 
@@ -62,11 +62,8 @@ class GlobalAveragePooling2D(GlobalPooling):
         return (gy,)
 
 
-class GlobalMaxPooling2D(GlobalPooling):
-    """The largest element of each channel, `keras.layers.GlobalMaxPooling2D`; NaN gives NaN.
-
-    As in Keras equal maxima share the gradient. Arguments as `GlobalPooling`.
-    """
+class GlobalMaxPooling(GlobalPooling):
+    """Base of GlobalMaxPooling2D and GlobalMaxPooling1D."""
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         problem = self.as_problem(x.shape)
@@ -95,6 +92,17 @@ class GlobalMaxPooling2D(GlobalPooling):
         winners = is_largest.sum(axis=(1, 2), keepdims=True, dtype=gx.dtype)
         np.multiply(is_largest, self.images_of(grad, problem.y_shape) / winners, out=gx)
         return self.from_images(gx, input_shape[:-1])
+
+
+class GlobalAveragePooling2D(GlobalAveragePooling):
+    """The mean of each channel, `keras.layers.GlobalAveragePooling2D`. Arguments as `GlobalPooling`."""
+
+
+class GlobalMaxPooling2D(GlobalMaxPooling):
+    """The largest element of each channel, `keras.layers.GlobalMaxPooling2D`; NaN gives NaN.
+
+    As in Keras equal maxima share the gradient. Arguments as `GlobalPooling`.
+    """
 
 
 GlobalAvgPool2D = GlobalAveragePooling2D

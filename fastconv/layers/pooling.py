@@ -1,4 +1,4 @@
-"""MaxPooling2D and AveragePooling2D."""
+"""MaxPooling2D, AveragePooling2D, and what all pooling layers share."""
 
 from __future__ import annotations
 
@@ -123,11 +123,8 @@ class Pooling(WindowLayer):
         return config if self.algorithm == "auto" else {**config, "algorithm": self.algorithm}
 
 
-class MaxPooling2D(Pooling):
-    """The largest element of each window, `keras.layers.MaxPooling2D`; NaN in a window gives NaN.
-
-    The gradient goes to the first of equal maxima. Arguments as `Pooling`.
-    """
+class MaxPooling(Pooling):
+    """Base of MaxPooling2D and MaxPooling1D."""
 
     op = "max_pool2d"
     takes_input_relu = True
@@ -136,13 +133,24 @@ class MaxPooling2D(Pooling):
         return images, gy
 
 
-class AveragePooling2D(Pooling):
-    """The mean of each window, `keras.layers.AveragePooling2D`. Arguments as `Pooling`."""
+class AveragePooling(Pooling):
+    """Base of AveragePooling2D and AveragePooling1D."""
 
     op = "average_pool2d"
 
     def backward_arrays(self, images: np.ndarray, gy: np.ndarray) -> tuple[np.ndarray, ...]:
         return (gy,)
+
+
+class MaxPooling2D(MaxPooling):
+    """The largest element of each window, `keras.layers.MaxPooling2D`; NaN in a window gives NaN.
+
+    The gradient goes to the first of equal maxima. Arguments as `Pooling`.
+    """
+
+
+class AveragePooling2D(AveragePooling):
+    """The mean of each window, `keras.layers.AveragePooling2D`. Arguments as `Pooling`."""
 
 
 MaxPool2D = MaxPooling2D

@@ -107,10 +107,8 @@ class Normalization(WeightlessLayer):
             count = self.add_weight((), "zeros", name="count", dtype="int32", **fixed)
             self._by_data = mean, variance, count
         else:
-            self._given = [
-                np.broadcast_to(np.asarray(value, self.dtype), sizes)
-                for value in (self.input_mean, self.input_variance)
-            ]
+            given = (np.asarray(value, self.dtype) for value in (self.input_mean, self.input_variance))
+            self._given = [np.broadcast_to(value, sizes) for value in given]
 
     def adapt(self, data: Any) -> None:
         """Take mean and variance from an array, or from an iterable of batches: arrays, or tuples that begin with one.

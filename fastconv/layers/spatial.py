@@ -45,26 +45,26 @@ class SpatialLayer(WeightlessLayer):
 
 
 class ZeroPadding(SpatialLayer):
-    """Base of ZeroPadding2D and ZeroPadding1D: `padding` is the zeros before and after, for each axis."""
+    """Base of ZeroPadding2D and ZeroPadding1D: `sides` is the zeros before and after, for each axis."""
 
-    padding: Sides
+    sides: Sides
 
     def new_sizes(self, sizes: Sequence[int | None]) -> Sequence[int | None]:
-        return [size and size + sum(sides) for size, sides in zip(sizes, self.padding, strict=True)]
+        return [size and size + sum(sides) for size, sides in zip(sizes, self.sides, strict=True)]
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         padded = self.empty(x, buffers)
-        for axis, (before, after) in enumerate(self.padding, 1):
+        for axis, (before, after) in enumerate(self.sides, 1):
             line = np.moveaxis(padded, axis, 0)
             line[:before] = 0
             line[len(line) - after :] = 0
-        padded[inside(self.padding)] = to_last(x, self.data_format)
+        padded[inside(self.sides)] = to_last(x, self.data_format)
         y = from_last(padded, self.data_format)
         self._saved = (y,)
         return y
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
-        return from_last(to_last(grad, self.data_format)[inside(self.padding)], self.data_format)
+        return from_last(to_last(grad, self.data_format)[inside(self.sides)], self.data_format)
 
 
 class ZeroPadding2D(ZeroPadding):
@@ -80,7 +80,7 @@ class ZeroPadding2D(ZeroPadding):
     """
 
     def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **options: Any) -> None:
-        self.padding = four_sides(padding, "padding")
+        self.padding = self.sides = four_sides(padding, "padding")
         self.data_format = resolve_data_format(data_format)
         super().__init__(**options)
 
@@ -89,26 +89,26 @@ class ZeroPadding2D(ZeroPadding):
 
 
 class Cropping(SpatialLayer):
-    """Base of Cropping2D and Cropping1D: `cropping` is what is cut off before and after, for each axis."""
+    """Base of Cropping2D and Cropping1D: `sides` is what is cut off before and after, for each axis."""
 
-    cropping: Sides
+    sides: Sides
 
     def new_sizes(self, sizes: Sequence[int | None]) -> Sequence[int | None]:
-        if any(size is not None and sum(sides) >= size for size, sides in zip(sizes, self.cropping, strict=True)):
-            raise ValueError(f"cropping must leave something of each axis; received cropping={self.cropping}.")
-        return [size and size - sum(sides) for size, sides in zip(sizes, self.cropping, strict=True)]
+        if any(size is not None and sum(sides) >= size for size, sides in zip(sizes, self.sides, strict=True)):
+            raise ValueError(f"cropping must leave something of each axis; received cropping={self.sides}.")
+        return [size and size - sum(sides) for size, sides in zip(sizes, self.sides, strict=True)]
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         self.compute_output_shape(x.shape)
         images = to_last(x, self.data_format)
-        y = from_last(images[inside(self.cropping)], self.data_format)
+        y = from_last(images[inside(self.sides)], self.data_format)
         self._saved = (y, images.shape)
         return y
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
         gx = buffers.empty(self, "input_grad", saved[1], grad.dtype)
         gx[...] = 0
-        gx[inside(self.cropping)] = to_last(grad, self.data_format)
+        gx[inside(self.sides)] = to_last(grad, self.data_format)
         return from_last(gx, self.data_format)
 
 
@@ -125,7 +125,7 @@ class Cropping2D(Cropping):
     """
 
     def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **options: Any) -> None:
-        self.cropping = four_sides(cropping, "cropping")
+        self.cropping = self.sides = four_sides(cropping, "cropping")
         self.data_format = resolve_data_format(data_format)
         super().__init__(**options)
 

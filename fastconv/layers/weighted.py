@@ -190,10 +190,14 @@ class KernelLayer(Layer):
         self.add_penalty_gradients()
 
     @property
+    def activity_losses(self) -> list[float]:
+        """The penalty on the last `forward`'s output, per sample, if there is one."""
+        return [] if self.activity_regularizer is None else [self._activity_loss]
+
+    @property
     def losses(self) -> list[float]:
-        """The penalties of the regularizers; that on the activity is the last `forward`'s, per sample."""
-        activity = [] if self.activity_regularizer is None else [self._activity_loss]
-        return activity + super().losses
+        """The penalties of the regularizers, that on the activity first."""
+        return self.activity_losses + super().losses
 
     @property
     def has_losses(self) -> bool:

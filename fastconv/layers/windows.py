@@ -48,6 +48,10 @@ class WindowLayer(Layer):
             problem = self._problems[input_shape] = self.make_problem((N, *plane(sizes, 1), C))
         return problem
 
+    def output_sizes(self, problem: Any) -> tuple[int, int, int, int]:
+        """(N, P, Q, K) of the output."""
+        return problem.y_shape
+
     def as_images(self, array: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
         """An input or output of the layer as images of that shape, (N, H, W, C); a view where that can be."""
         images = to_last(array, self.data_format)
@@ -69,7 +73,7 @@ class WindowLayer(Layer):
             problem = self.make_problem((1, *plane(known, 1), C))
         except ValueError as error:
             raise ValueError(f"{self._who}, inputs of shape {shape}: {error}") from error
-        _, *after, channels = problem.y_shape
+        _, *after, channels = self.output_sizes(problem)
         after = [now if size else None for size, now in zip(sizes, after[2 - self.rank :], strict=True)]
         return unlast((N, *after, channels), self.data_format)
 

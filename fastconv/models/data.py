@@ -223,7 +223,11 @@ class StreamBatches:
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
         self._is_dataset = isinstance(source, PyDataset)
-        self.steps: int | None = len(source) if hasattr(source, "__len__") else None
+        self.steps: int | None = None
+        if self._is_dataset:
+            self.steps = source.num_batches
+        elif hasattr(source, "__len__"):
+            self.steps = len(source)
         self.can_restart = self._is_dataset or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:

@@ -2,7 +2,7 @@
 
 Without training it is a factor and a summand for each channel, as a convolution's filters and bias are: the factors go
 into the filters, the summands into the bias, and a ReLU behind it into the convolution as well. The folded weights are
-made anew for each `predict` and `evaluate`, and only there: a single batch would not make up for it.
+made anew for each `predict` and `evaluate` of more than two batches, which make up for it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Graph:
                     )
             if not node.sources and id(node.outputs[0]) not in known:
                 raise ValueError(
-                    f"the graph is disconnected: the outputs depend on {node.outputs[0]}, which is not among the inputs."
+                    f"the graph is disconnected: the outputs need {node.outputs[0]}, which is not among the inputs."
                 )
             known.update(id(tensor) for tensor in node.outputs)
         self.layers = _by_depth(order, met, inputs)
@@ -67,6 +67,11 @@ class Graph:
         for node in self.nodes:
             if node not in node.layer._nodes:  # as it is where two models share it
                 node.layer._nodes.append(node)
+
+
+def inputs_of(tensor: KerasTensor) -> list[KerasTensor]:
+    """The tensors of `Input` that a tensor depends on."""
+    return [node.outputs[0] for node in _in_order([tensor], set())[0] if not node.sources]
 
 
 def _in_order(outputs: Sequence[KerasTensor], ends: set[int]) -> tuple[list[Node], dict[int, int]]:

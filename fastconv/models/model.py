@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from fastconv import layers as layer_module
 from fastconv.layers.tensor import KerasTensor, leaves
 from fastconv.models.graph import Graph
 from fastconv.models.training import Trainer
@@ -123,8 +124,7 @@ class Model(Trainer):
 
     def to_json(self, **options: Any) -> str:
         """The config as JSON text; `options` are for `json.dumps`."""
-        described = {"module": "keras", "class_name": type(self).__name__, "config": self.get_config()}
-        return json.dumps({**described, "registered_name": None}, **options)
+        return json.dumps(layer_module.serialize(self), **options)
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
         """Write layers, weights, and what `compile` was given, to a `.keras` or `.h5` file; see `saving.save_model`."""

@@ -16,7 +16,7 @@ import numpy as np
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import gradient_out
-from fastconv.ops.dispatch import filters_are_fixed
+from fastconv.ops.dispatch import many_batches
 from fastconv.variable import Variable
 
 
@@ -28,13 +28,11 @@ class Step:
         source: the place of what it takes; a tuple of places where the layer takes a list.
         target: the place of what it makes.
         training: what the call was made with; None leaves it to the model.
-        frozen: whether a model around the layer is not trainable.
         repeat: how many steps of the plan have the same layer before this one; None if it is the layer's only one.
     """
 
     def __init__(self, layer: Layer, source: int | tuple[int, ...], target: int, training: bool | None) -> None:
         self.layer, self.source, self.target, self.training = layer, source, target, training
-        self.frozen = False
         self.repeat: int | None = None
         self._saved: Any = None
 
@@ -47,11 +45,6 @@ class Step:
     def is_plain(self) -> bool:
         """Whether `forward` only calls the layer's."""
         return isinstance(self.source, int) and self.training is None and self.repeat is None
-
-    @property
-    def trained(self) -> list[Variable]:
-        """The weights that training changes."""
-        return [] if self.frozen else self.layer.trainable_weights
 
     def forward(self, values: list[Any], training: bool, buffers: Buffers) -> None:
         """Take from `values`, call the layer, and write into `values`."""
@@ -122,7 +115,7 @@ class ForwardPlan:
         """The plan of a built model."""
         steps: list[Step] = []
         inputs = len(model.inputs)
-        outputs = _take_apart(model, list(range(inputs)), steps, None, not model._trainable, inputs)
+        outputs = _take_apart(model, list(range(inputs)), steps, None, inputs)
         return cls(steps, inputs, outputs)
 
     @classmethod
@@ -137,7 +130,7 @@ class ForwardPlan:
     def run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
         """The outputs; see `Layer.forward`."""
         values = self.values(inputs)
-        for step, layer, source, target in self._calls if training or not filters_are_fixed() else self._folded:
+        for step, layer, source, target in self._calls if training or not many_batches() else self._folded:
             if step is None:
                 values[target] = layer.forward(values[source], training, buffers)
             else:
@@ -160,9 +153,7 @@ class ForwardPlan:
         return activation is not None and alone and maker.layer.output_activation == activation  # type: ignore[union-attr]
 
 
-def _take_apart(
-    model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, frozen: bool, inputs: int
-) -> list[int]:
+def _take_apart(model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int) -> list[int]:
     """Add the steps of a model that takes what lies at `sources`; returns the places of its outputs."""
     graph = model._graph
     places = dict(zip(map(id, graph.inputs), sources, strict=True))
@@ -172,12 +163,10 @@ def _take_apart(
         taken = tuple(places[id(tensor)] for tensor in node.sources)
         mode = training if node.training is None else node.training
         if hasattr(node.layer, "_graph"):
-            made = _take_apart(node.layer, taken, steps, mode, frozen or not node.layer._trainable, inputs)
+            made = _take_apart(node.layer, taken, steps, mode, inputs)
         else:
             made = [inputs + len(steps)]
-            step = Step(node.layer, taken if isinstance(node.inputs, list) else taken[0], made[0], mode)
-            step.frozen = frozen
-            steps.append(step)
+            steps.append(Step(node.layer, taken if isinstance(node.inputs, list) else taken[0], made[0], mode))
         places.update(zip(map(id, node.outputs), made, strict=True))
     return [places[id(tensor)] for tensor in graph.outputs]
 
@@ -285,13 +274,13 @@ class BackwardPlan:
         """The plan for the gradients of `variables`, by default of all that training changes: nothing is computed that
         leads to none of them."""
         if variables is None:
-            every = {id(weight): weight for step in forward.steps for weight in step.trained}
+            every = {id(weight): weight for step in forward.steps for weight in step.layer.trainable_weights}
             variables = list(every.values())
         wanted = {id(variable) for variable in variables}
         needs = [False] * forward.size
         trains: list[bool] = []
         for step in forward.steps:
-            trains.append(any(id(weight) in wanted for weight in step.trained))
+            trains.append(any(id(weight) in wanted for weight in step.layer.weights))
             needs[step.target] = trains[-1] or any(needs[place] for place in step.sources)
         by_target: dict[int, BackwardStep] = {}
         steps = []
@@ -309,7 +298,7 @@ class BackwardPlan:
                 before = by_target[source]
                 if before.layer.output_activation == "relu" and forward.consumers[source] == 1:
                     back.through_input_relu, before.through_activation = True, False
-        found = {id(weight) for back in steps if back.need_weight_grad for weight in back.step.trained}
+        found = {id(weight) for back in steps if back.need_weight_grad for weight in back.step.layer.trainable_weights}
         return cls(forward, steps, [variable for variable in variables if id(variable) in found])
 
     @classmethod

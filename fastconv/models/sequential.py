@@ -101,17 +101,22 @@ class Sequential(Model):
                     f"{self._who} takes inputs of shape {self._input.batch_shape}; it cannot be built for {shape}."
                 )
             return
-        through: Any = shape
-        for layer in self._layers:
-            if isinstance(layer, Model) and not layer.built:
-                layer.build(through)
-            through = layer.compute_output_shape(through)
+        self.compute_output_shape(shape)
         source = InputLayer(batch_shape=shape)
         tensors = [source.output]
         for layer in self._layers:
             tensors.append(self._record(layer, tensors[-1]))
         self._become(self._layers, tensors)
         self._input = source
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output's shape for inputs of that shape; ValueError if a layer cannot take what it would get."""
+        if self.built:
+            return super().compute_output_shape(input_shape)
+        shape = as_shape(input_shape, "input_shape")
+        for layer in self._layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
 
     def _record(self, layer: Layer, tensor: KerasTensor) -> KerasTensor:
         made = layer.record(tensor)

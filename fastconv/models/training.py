@@ -83,8 +83,10 @@ class Trainer(Compiled):
             shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
-            steps_per_epoch: batches in an epoch; None for all of them.
-            validation_steps, validation_batch_size: as for `evaluate`.
+            steps_per_epoch: batches in an epoch; None for all of them. The next epoch goes on where the last one ended,
+                and arrays begin anew at their end (where Keras 3 cuts the epoch short).
+            validation_steps, validation_batch_size: as for `evaluate`. A generator goes on where the last validation
+                left it (Keras 3 repeats its first two batches).
             validation_freq: validate every so many epochs, or in the epochs listed, counted from 1.
 
         Returns:
@@ -137,6 +139,7 @@ class Trainer(Compiled):
                     if validation is not None and due(epoch + 1):
                         values = self._evaluate(validation, validation_steps, run)
                         logs.update({f"val_{name}": value for name, value in values.items()})
+                        logs = {name: logs[name] for name in sorted(logs)}
                     position.end_epoch()
                     run.on_epoch_end(epoch, logs)
                     if self.stop_training or source.ran_out:
@@ -170,7 +173,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, _quiet(), fixed_filters():
+        with run, _quiet():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -197,7 +200,7 @@ class Trainer(Compiled):
             sizes: Any = self.compute_output_shape(first.shape)[1:]
             result = np.empty((count, *sizes), self.dtype)
         done = 0
-        with run, _quiet(), fixed_filters():
+        with run, _quiet(), fixed_filters((run.params or {})["steps"]):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
@@ -326,11 +329,12 @@ class Trainer(Compiled):
         self.reset_metrics()
         run.on_test_begin()
         done = 0
-        for done, batch in enumerate(islice(batches, steps), 1):
-            run.on_test_batch_begin(done - 1)
-            self._test_step(batch)
-            if run.has_test_batch_hooks:
-                run.on_test_batch_end(done - 1, self._batch_logs())
+        with fixed_filters(_steps(batches, steps, "steps")):
+            for done, batch in enumerate(islice(batches, steps), 1):
+                run.on_test_batch_begin(done - 1)
+                self._test_step(batch)
+                if run.has_test_batch_hooks:
+                    run.on_test_batch_end(done - 1, self._batch_logs())
         if not done:
             raise ValueError("there are no batches to evaluate: a generator can be used up only once.")
         logs = self._logs()

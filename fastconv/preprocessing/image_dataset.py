@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,17 @@ class ImageDataset(PyDataset):
     """
 
     def __init__(
-        self, file_paths: list[str], labels: np.ndarray | None, class_names: list[str] | None, seed: int | None,
-        batch_size: int | None, read: Any, **workers: int,
-    ) -> None:  # fmt: skip
-        super().__init__(**{"workers": _WORKERS, **workers})
+        self,
+        file_paths: list[str],
+        labels: np.ndarray | None,
+        class_names: list[str] | None,
+        seed: int | None,
+        batch_size: int | None,
+        read: Callable[[str], np.ndarray],
+        workers: int = _WORKERS,
+        max_queue_size: int = 10,
+    ) -> None:
+        super().__init__(workers=workers, max_queue_size=max_queue_size)
         self.file_paths, self.class_names = file_paths, class_names
         self._labels, self._batch_size, self._read, self._seed = labels, batch_size, read, seed
         self._epoch = 0
@@ -97,8 +104,8 @@ def image_dataset_from_directory(
 
     Args:
         directory: the folder.
-        labels: "inferred" from the folders' names; None for none; or a class number for every file, in the order of their
-            sorted paths.
+        labels: "inferred" from the folders' names; None for none; or a class number for every file, in the order of
+            their sorted paths.
         label_mode: "int" gives int32 (N,), "categorical" one-hot rows, "binary" float32 (N, 1), None no labels.
         class_names: names of the folders in the order of the classes' numbers; by default all, sorted.
         color_mode: "rgb", "rgba" or "grayscale".
@@ -106,8 +113,8 @@ def image_dataset_from_directory(
         image_size: (height, width) that all images are resized to.
         shuffle: whether files are mixed, and every pass has an order of its own.
         seed: of the order, an integer from 0 on. With it, `validation_split` cuts where Keras does.
-        validation_split, subset: the share of the files, from the end, that "validation" takes, and which part to return:
-            "training", "validation", or "both" as a list of two.
+        validation_split, subset: the share of the files, from the end, that "validation" takes, and which part to
+            return: "training", "validation", or "both" as a list of two.
         interpolation: as for `preprocessing.image.smart_resize`.
         follow_links: whether to look into folders that are links.
         crop_to_aspect_ratio, pad_to_aspect_ratio: keep proportions: cut off what sticks out, or fill up with zeros.
@@ -202,7 +209,8 @@ def _found(
     if not isinstance(labels, (list, tuple)) or len(labels) != len(paths):
         received = f"{len(labels)}" if isinstance(labels, (list, tuple)) else repr(labels)
         raise ValueError(
-            f'labels must be "inferred", None, or a list of {len(paths)} class numbers, one a file; received {received}.'
+            f'labels must be "inferred", None, or a list of {len(paths)} class numbers, one for each file; '
+            f"received {received}."
         )
     return paths, np.asarray(labels, np.int32), [str(label) for label in sorted(set(labels))]
 

@@ -77,12 +77,17 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
     """
     path = _target(model, filepath, overwrite, ".weights.h5", ".safetensors", *_LEGACY)
     if path.endswith(".weights.h5"):
-        from fastconv.saving.weights_file import weights_to_bytes as to_bytes
+        from fastconv.saving import weights_file
+
+        contents = weights_file.weights_to_bytes(model)
     elif path.endswith(".safetensors"):
-        from fastconv.saving.safetensors_file import weights_to_bytes as to_bytes
+        from fastconv.saving import safetensors_file
+
+        contents = safetensors_file.weights_to_bytes(model)
     else:
-        from fastconv.saving.legacy_file import weights_to_bytes as to_bytes
-    contents = to_bytes(model)
+        from fastconv.saving import legacy_file
+
+        contents = legacy_file.weights_to_bytes(model)
     with atomic_write(path) as stream:
         stream.write(contents)
 

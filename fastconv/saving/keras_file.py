@@ -51,7 +51,10 @@ def load_model(source: str, compile: bool) -> Any:
         if compile and isinstance(compilation, Mapping) and compilation:
             model.compile_from_config(compilation)
     except BAD_DESCRIPTION as error:
-        raise ValueError(f"{source} describes no model that can be made here: {error}") from error
+        raise ValueError(
+            f"{source} describes no model that can be made here (compile=False loads it without how it was trained): "
+            f"{error}"
+        ) from error
     with hdf5.open_for_reading(io.BytesIO(weights), source) as root:
         assignments = weights_file.read_weights(root, model, same_optimizer=True)
     for target, value in assignments:

@@ -54,7 +54,7 @@ def _modern_layer(entry: Mapping[str, Any]) -> dict[str, Any]:
     if name in _MODELS:
         return modern_model(entry)
     given = dict(entry["config"])
-    config = {_ARGUMENTS.get(key, key): value for key, value in given.items() if key not in _DROPPED}
+    config: dict[str, Any] = {_ARGUMENTS.get(key, key): value for key, value in given.items() if key not in _DROPPED}
     if name == "InputLayer" and "batch_input_shape" in config:
         config["batch_shape"] = config.pop("batch_input_shape")
     if "nb_row" in config:

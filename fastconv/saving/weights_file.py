@@ -94,7 +94,7 @@ def _groups(layers: Iterable[Any], path: str = "layers", met: set[int] | None = 
         if id(layer) not in met:
             met.add(id(layer))
             yield place, layer
-            yield from _groups(_inner(layer), f"{place}/layers", met)
+            yield from _groups(_inner(layer), f"{place}/{path.rpartition('/')[2]}", met)
 
 
 def _inner(layer: Any) -> list[Any]:
@@ -119,7 +119,9 @@ class _OtherOptimizer(ValueError):
 
 
 def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
-    expected = dict(_groups(model.layers))
+    early = "_layer_checkpoint_dependencies"  # in the first versions of Keras 3
+    top = early if early in root else "layers"
+    expected = dict(_groups(model.layers, top))
     assignments: Assignments = []
     for path, layer in expected.items():
         try:
@@ -128,9 +130,11 @@ def _read_layers(root: Group, model: Any, skip_mismatch: bool) -> Assignments:
             if not skip_mismatch:
                 raise
             warnings.warn(f"{error} The layer is left as it is.", stacklevel=5)
-    for name in root.group("layers") or ():
-        if f"layers/{name}" not in expected and len(root.group(f"layers/{name}/vars") or ()) and not skip_mismatch:
-            raise root.refuse(f"layers/{name} has weights, but the model has no such layer")
+    for folder in sorted({path.rpartition("/")[0] for path in expected}):
+        for name in root.group(folder) or ():
+            path = f"{folder}/{name}"
+            if path not in expected and len(root.group(f"{path}/vars") or ()) and not skip_mismatch:
+                raise root.refuse(f"{path} has weights, but the model has no such layer")
     return assignments
 
 

@@ -16,8 +16,8 @@ _Item = TypeVar("_Item")
 class PyDataset:
     """Base of a data set that gives whole batches by number, for `fit`, `evaluate` and `predict`.
 
-    A subclass has `__len__`, the number of batches, and `__getitem__(index)`: (x,), (x, y) or (x, y, sample_weight). One
-    without end has the property `num_batches` instead, which is None. Any attributes may be set before
+    A subclass has `__len__`, the number of batches, and `__getitem__(index)`: (x,), (x, y) or (x, y, sample_weight).
+    One without end has the property `num_batches` instead, which is None. Any attributes may be set before
     `super().__init__()`, or without it.
 
     Args:
@@ -58,7 +58,7 @@ class PyDataset:
         """Called before each pass over the batches."""
 
     def on_epoch_end(self) -> None:
-        """Called after each whole pass."""
+        """Called after each pass, also after one that ends early."""
 
 
 Sequence = PyDataset
@@ -69,8 +69,10 @@ def one_pass(dataset: PyDataset, shuffle: bool = False) -> Iterator[Any]:
     dataset.on_epoch_begin()
     count = dataset.num_batches
     numbers = random.generator().permutation(count).tolist() if shuffle and count else _numbers(dataset)
-    yield from ahead(dataset.__getitem__, numbers, dataset.workers, dataset.max_queue_size)
-    dataset.on_epoch_end()
+    try:
+        yield from ahead(dataset.__getitem__, numbers, dataset.workers, dataset.max_queue_size)
+    finally:
+        dataset.on_epoch_end()
 
 
 def _numbers(dataset: PyDataset) -> Iterable[int]:

@@ -1,8 +1,8 @@
 """Images made larger or smaller, as TensorFlow's `tf.image.resize` does it without antialiasing.
 
 Each way of interpolating is a weight for every pair of an old and a new row, so that an image is resized by two matrix
-products, one for its rows and one for its columns. Weights are exact, where TensorFlow's "bicubic" looks them up in a table
-(up to 0.15 apart on 0 to 255).
+products, one for its rows and one for its columns. Weights are exact, where TensorFlow's "bicubic" looks them up in a
+table (up to 0.15 apart on 0 to 255).
 """
 
 from __future__ import annotations

@@ -56,11 +56,11 @@ class NumpyArrayIterator(Iterator):
         first, end = subset_range(subset, image_data_generator.validation_split, len(x))
         cut = end if subset == "validation" else first
         if subset and y is not None and not ignore_class_split:
-            classes = [np.unique(part, axis=0) for part in (y[:cut], y[cut:])]
-            if not np.array_equal(*classes):
+            validating, training = (np.unique(part, axis=0) for part in (y[:cut], y[cut:]))
+            if not np.array_equal(validating, training):
                 raise ValueError(
-                    f"the training and the validation subset of y have different classes: {len(classes[1])} and "
-                    f"{len(classes[0])}. Shuffle x and y first, or pass ignore_class_split=True."
+                    f"the training and the validation subset of y have different classes: {len(training)} and "
+                    f"{len(validating)}. Shuffle x and y first, or pass ignore_class_split=True."
                 )
         channels = x.shape[3 if self.data_format == "channels_last" else 1]
         if channels not in (1, 3, 4):

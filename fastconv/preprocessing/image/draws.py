@@ -54,7 +54,8 @@ def parameters(ranges: Ranges, numbers: np.ndarray, height: int, width: int) -> 
     if ranges.shear_range:
         drawn["shear"] = _between(-ranges.shear_range, ranges.shear_range, slant)
     if tuple(ranges.zoom_range) != (1, 1):
-        drawn["zx"], drawn["zy"] = (_between(*ranges.zoom_range, number) for number in (zoom_x, zoom_y))
+        low, high = ranges.zoom_range
+        drawn["zx"], drawn["zy"] = (_between(low, high, number) for number in (zoom_x, zoom_y))
     if ranges.horizontal_flip:
         drawn["flip_horizontal"] = mirror < 0.5
     if ranges.vertical_flip:
@@ -62,7 +63,8 @@ def parameters(ranges: Ranges, numbers: np.ndarray, height: int, width: int) -> 
     if ranges.channel_shift_range:
         drawn["channel_shift_intensity"] = _between(-ranges.channel_shift_range, ranges.channel_shift_range, shift)
     if ranges.brightness_range is not None:
-        drawn["brightness"] = _between(*ranges.brightness_range, light)
+        low, high = ranges.brightness_range
+        drawn["brightness"] = _between(low, high, light)
     return drawn
 
 
@@ -75,8 +77,8 @@ def _between(low: float, high: float, number: np.ndarray) -> np.ndarray:
 
 
 def _shift(shift_range: Any, number: np.ndarray, sign: np.ndarray, size: int) -> np.ndarray:
-    """Pixels. A float is a range, a share of `size` below 1 and pixels from 1 on; an integer n stands for the pixels 0 to
-    n - 1 and a list for those in it (or, all below 1, for shares), each in both directions."""
+    """Pixels. A float is a range: a share of `size` below 1, pixels from 1 on. An integer n stands for the pixels 0 to
+    n - 1, a list for those in it (or for shares, if all are below 1), each in both directions."""
     if np.ndim(shift_range) or isinstance(shift_range, (int, np.integer)):
         choices = np.asarray(shift_range) if np.ndim(shift_range) else np.arange(shift_range)
         pixels = choices[(number * len(choices)).astype(np.int64)] * np.where(sign < 0.5, -1.0, 1.0)

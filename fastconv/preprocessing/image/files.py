@@ -33,6 +33,7 @@ class FilesIterator(Iterator):
     filepaths: list[str]
     classes: Any
     class_indices: dict[str, int]
+    class_mode: str | None
     labels: Any
     sample_weight: np.ndarray | None = None
 

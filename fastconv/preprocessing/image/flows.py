@@ -40,8 +40,8 @@ class Flows:
             batch_size: images in a batch; the last of a pass may be smaller.
             shuffle: whether every pass has an order of its own.
             seed: an integer from 0 on, for the same batches at every run; by default what `set_random_seed` determines.
-            save_to_dir, save_prefix, save_format: a folder for copies of all batches, to look at, their names' beginning
-                and their format.
+            save_to_dir, save_prefix, save_format: a folder for copies of all batches, to look at, their names'
+                beginning and their format.
             ignore_class_split: do not mind that the two subsets have different classes.
             subset: "training" or "validation" where `validation_split` was set.
             workers, max_queue_size: as for `utils.PyDataset`.
@@ -84,11 +84,11 @@ class Flows:
                 whose names begin with a dot are none, unlike in Keras.
             class_mode: what y is: "categorical" one-hot rows, "binary" or "sparse" class numbers, "input" the images
                 themselves, None nothing.
-            batch_size, shuffle, seed, save_to_dir, save_prefix, save_format, subset: as for `flow`; the subsets are taken
-                from each class.
+            batch_size, shuffle, seed, save_to_dir, save_prefix, save_format, subset: as for `flow`; the subsets are
+                taken from each class.
             follow_links: whether to look into folders that are links.
-            unreadable: "raise" an OSError with the name of a file that cannot be read, or "skip" it with a warning, which
-                makes its batch smaller.
+            unreadable: "raise" an OSError with the name of a file that cannot be read, or "skip" it with a warning,
+                which makes its batch smaller.
             workers, max_queue_size: as for `utils.PyDataset`.
 
         Raises:
@@ -131,12 +131,13 @@ class Flows:
         Args:
             dataframe: the table.
             directory: the folder that the files' names start from; by default they are paths.
-            x_col, y_col, weight_col: the columns of the files' names, the labels (for "multi_output", and if wanted "raw", a
-                list of columns) and the samples' weights.
-            classes: names of the classes in the order of their numbers, rows of others are left out; by default all, sorted.
+            x_col, y_col, weight_col: the columns of the files' names, the labels (for "multi_output", and if wanted
+                "raw", a list of columns) and the samples' weights.
+            classes: names of the classes in the order of their numbers, rows of others are left out; by default all,
+                sorted.
             class_mode: what y is: "categorical" rows with a one for the label, or each of a list of labels; "binary" or
-                "sparse" class numbers; "raw" the column's values; "multi_output" a list of the columns' values; "input" the
-                images themselves; None nothing.
+                "sparse" class numbers; "raw" the column's values; "multi_output" a list of the columns' values;
+                "input" the images themselves; None nothing.
             validate_filenames: whether to leave out, with a warning, names of files that are not there.
             target_size and what follows: as for `flow_from_directory`.
 

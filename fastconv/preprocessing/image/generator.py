@@ -27,8 +27,8 @@ class ImageDataGenerator(Flows):
     worker threads prepare batches ahead of the step. The same seed gives the same batches, with any number of workers.
 
     Args:
-        featurewise_center, featurewise_std_normalization: subtract the channels' mean over the data that `fit` was given;
-            divide by their standard deviation.
+        featurewise_center, featurewise_std_normalization: subtract the channels' mean over the data that `fit` was
+            given; divide by their standard deviation.
         samplewise_center, samplewise_std_normalization: subtract each image's own mean; divide by its own deviation.
         zca_whitening, zca_epsilon: whiten with the matrix of `fit`; what is added to the singular values.
         rotation_range: degrees, in both directions.
@@ -37,8 +37,8 @@ class ImageDataGenerator(Flows):
             `height_shift_range` moves images along their rows and `width_shift_range` along their columns.
         brightness_range: (lowest, highest) factor.
         shear_range: degrees, in both directions.
-        zoom_range: (lowest, highest) or a float z for (1 - z, 1 + z); above 1 things become smaller. Both directions are
-            drawn independently.
+        zoom_range: (lowest, highest) or a float z for (1 - z, 1 + z); above 1 things become smaller. Both directions
+            are drawn independently.
         channel_shift_range: what is at most added to, or taken from, all values of an image.
         fill_mode, cval: what lies outside: "nearest", "reflect" or "wrap" of the image, or "constant", which is `cval`.
         horizontal_flip, vertical_flip: mirror half of the images.
@@ -47,7 +47,8 @@ class ImageDataGenerator(Flows):
             from several threads.
         data_format: "channels_last" or "channels_first"; that of `config` by default.
         validation_split: the share of the data that `subset="validation"` takes, from the beginning.
-        interpolation_order: 0 for the nearest pixel, 1 for linear; 2 to 5 for splines, which take SciPy (extra `image`).
+        interpolation_order: 0 for the nearest pixel, 1 for linear; 2 to 5 for splines, which take SciPy (extra
+            `image`).
         dtype: of the batches; `floatx` by default.
 
     Raises:
@@ -146,8 +147,8 @@ class ImageDataGenerator(Flows):
         Args:
             x: 3 axes, in `data_format`.
             transform_parameters: any of "theta" (degrees), "tx", "ty" (pixels along a row and along a column), "shear"
-                (degrees), "zx", "zy" (the same directions), "flip_horizontal", "flip_vertical", "channel_shift_intensity"
-                and "brightness".
+                (degrees), "zx", "zy" (the same directions), "flip_horizontal", "flip_vertical",
+                "channel_shift_intensity" and "brightness".
 
         Returns:
             An array of x's shape, float32 or as x float64.
@@ -188,7 +189,8 @@ class ImageDataGenerator(Flows):
     # Normalisation.
 
     def standardize(self, x: np.ndarray) -> np.ndarray:
-        """Apply `preprocessing_function`, `rescale` and the normalisation to `x`, in place where its dtype is a float's.
+        """Apply `preprocessing_function`, `rescale` and the normalisation to `x`, in place where its dtype is a
+        float's.
 
         x: an image or a batch. As in Keras, "samplewise" means all of it.
         """
@@ -205,19 +207,20 @@ class ImageDataGenerator(Flows):
             x -= np.mean(x, axes, keepdims=True)
         if self.samplewise_std_normalization:
             x /= np.std(x, axes, keepdims=True) + _EPSILON
-        if self.featurewise_center and self._has("mean"):
-            x -= self.mean
-        if self.featurewise_std_normalization and self._has("std"):
-            x /= self.std + _EPSILON
-        if self.zca_whitening and self._has("zca_whitening_matrix"):
-            x = (x.reshape(-1, math.prod(x.shape[-3:])) @ self.zca_whitening_matrix).reshape(x.shape)
+        if self.featurewise_center and (mean := self._statistic("mean")) is not None:
+            x -= mean
+        if self.featurewise_std_normalization and (std := self._statistic("std")) is not None:
+            x /= std + _EPSILON
+        if self.zca_whitening and (matrix := self._statistic("zca_whitening_matrix")) is not None:
+            x = (x.reshape(-1, math.prod(x.shape[-3:])) @ matrix).reshape(x.shape)
         return x
 
-    def _has(self, statistic: str) -> bool:
-        if getattr(self, statistic) is None:
-            warnings.warn(f"{statistic} is not known: call fit(data) of the ImageDataGenerator first.", stacklevel=2)
-            return False
-        return True
+    def _statistic(self, name: str) -> np.ndarray | None:
+        """What `fit` computed, or None with a warning."""
+        value: np.ndarray | None = getattr(self, name)
+        if value is None:
+            warnings.warn(f"{name} is not known: call fit(data) of the ImageDataGenerator first.", stacklevel=2)
+        return value
 
     def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
         """Compute what the featurewise normalisation and the whitening need.

@@ -1,7 +1,7 @@
 """Transformations of one image, given or drawn, as functions.
 
-Images have 3 axes, which `row_axis`, `col_axis` and `channel_axis` name; the channels are the first or the last. What is
-random is drawn from the generator that `set_random_seed` seeds.
+Images have 3 axes, which `row_axis`, `col_axis` and `channel_axis` name; the channels are the first or the last. What
+is random is drawn from the generator that `set_random_seed` seeds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def apply_channel_shift(x: np.ndarray, intensity: float, channel_axis: int = 0) 
 
 
 def apply_brightness_shift(x: np.ndarray, brightness: float, scale: bool = True) -> np.ndarray:
-    """The image, (H, W, C), times `brightness` in whole steps of 0 to 255; with `scale` stretched to that range before."""
+    """The image, (H, W, C), times `brightness` in whole steps of 0 to 255; with `scale` stretched to that range
+    before."""
     return brighten(_image(x, (0, 1, 2))[np.newaxis], brightness, scale)[0]
 
 
@@ -68,8 +69,8 @@ def random_rotation(x: np.ndarray, rg: float, *args: Any, **kwargs: Any) -> np.n
 def random_shift(x: np.ndarray, wrg: float, hrg: float, *args: Any, **kwargs: Any) -> np.ndarray:
     """The image moved by up to a share `hrg` of its height along its rows and `wrg` of its width along its columns.
 
-    Further arguments: row_axis (1), col_axis (2), channel_axis (0), fill_mode ("nearest"), cval (0), interpolation_order
-    (1).
+    Further arguments: row_axis (1), col_axis (2), channel_axis (0), fill_mode ("nearest"), cval (0),
+    interpolation_order (1).
     """
     names = ("row_axis", "col_axis")
     rows, columns = (kwargs.get(name, args[i] if len(args) > i else i + 1) for i, name in enumerate(names))
@@ -84,7 +85,8 @@ def random_shear(x: np.ndarray, intensity: float, *args: Any, **kwargs: Any) -> 
 
 
 def random_zoom(x: np.ndarray, zoom_range: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-    """The image zoomed by factors from (lowest, highest); the other arguments are `random_shift`'s from `row_axis` on."""
+    """The image zoomed by factors from (lowest, highest); the other arguments are `random_shift`'s from `row_axis`
+    on."""
     if np.shape(zoom_range) != (2,):
         raise ValueError(f"zoom_range must be two numbers; received {zoom_range!r}.")
     return _moved(x, {"zx": _drawn(*zoom_range), "zy": _drawn(*zoom_range)}, *args, **kwargs)
@@ -116,12 +118,15 @@ def _moved(
     cval: float = 0.0,
     interpolation_order: int = 1,
 ) -> np.ndarray:
-    axes = {"row_axis": row_axis, "col_axis": col_axis, "channel_axis": channel_axis}
-    return apply_affine_transform(x, **parameters, **axes, fill_mode=fill_mode, cval=cval, order=interpolation_order)
+    return apply_affine_transform(
+        x, row_axis=row_axis, col_axis=col_axis, channel_axis=channel_axis, fill_mode=fill_mode, cval=cval,
+        order=interpolation_order, **parameters,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def _image(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """It as an array of float32 or float64. Raises ValueError if it has not these axes, or the channels in their middle."""
+    """It as an array of float32 or float64. Raises ValueError if it has not these axes, or the channels in their
+    middle."""
     x = np.asarray(x)
     if x.ndim != 3 or sorted(axes) != [0, 1, 2] or axes[2] == 1:
         raise ValueError(f"x must have 3 axes, channels first or last; received shape {x.shape} and axes {axes}.")

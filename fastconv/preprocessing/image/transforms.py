@@ -23,11 +23,12 @@ FILL_MODES = tuple(cpu_warp.MODES)
 
 
 def places(parameters: Parameters, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each output pixel (i, j) comes from: rows (N, 2, H) and columns (N, 2, W), `rows[:, :, i] + columns[:, :, j]`.
+    """Where each output pixel (i, j) comes from: rows (N, 2, H) and columns (N, 2, W), whose sum `rows[:, :, i] +
+    columns[:, :, j]` is the place.
 
-    The map is rotation x shift x shear x zoom around the middle. As in Keras its first coordinate is the one along a row
-    of pixels, although it is measured from half the height: `tx` moves along a row, and images that are not square turn
-    around a point beside their middle.
+    The map is rotation x shift x shear x zoom around the middle. As in Keras its first coordinate is the one along a
+    row of pixels, although it is measured from half the height: `tx` moves along a row, and images that are not square
+    turn around a point beside their middle.
     """
     theta, tx, ty, shear, zx, zy = (
         np.asarray(parameters.get(name, default), np.float64) for name, default in GEOMETRY.items()
@@ -95,8 +96,8 @@ def shift_channels(images: np.ndarray, intensity: Any) -> None:
 def brighten(images: np.ndarray, factor: Any, scale: bool = False) -> np.ndarray:
     """Images times a number each, (N,), in whole steps of 0 to 255 as image files have them, which cuts fractions off.
 
-    An image with values outside of 0 to 255 is stretched to that range before and, unless `scale` asks for the stretched
-    one, back afterwards. A fourth channel, transparency, is left alone.
+    An image with values outside of 0 to 255 is stretched to that range before and, unless `scale` asks for the
+    stretched one, back afterwards. A fourth channel, transparency, is left alone.
     """
     result = np.empty_like(images)
     for image, number, out in zip(images, np.broadcast_to(factor, len(images)), result, strict=True):
