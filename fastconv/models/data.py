@@ -18,14 +18,17 @@ from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
 from fastconv.models.parts import Parts
+from fastconv.ops.arrays import is_on_gpu
 from fastconv.utils.py_dataset import as_dataset, one_pass
 
 # Each a `Parts` where a model has several inputs or outputs.
 Batch = tuple[Any, Any, Any]
 
 
-def as_array(value: Any, argument: str) -> Any:
+def as_array(value: Any, argument: str, stays: bool = False) -> Any:
     """`value` as an array with at least one axis, without a copy where it is one; `Parts` are taken as they are.
+
+    stays: whether an array in a GPU's memory stays there; else it is copied to the host.
 
     Raises:
         TypeError: it holds something else than real numbers.
@@ -33,7 +36,11 @@ def as_array(value: Any, argument: str) -> Any:
     """
     if isinstance(value, Parts):
         return value.map(lambda part: as_array(part, argument))
-    array = np.asarray(value)
+    if is_on_gpu(value):
+        from fastconv.gpu import rows
+
+        value = rows.on_device(value, argument) if stays else rows.on_host(value)
+    array = value if stays and is_on_gpu(value) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
         raise TypeError(f"{argument} must hold real numbers; received {array.dtype}.{hint}")
@@ -44,7 +51,7 @@ def as_array(value: Any, argument: str) -> Any:
 
 def is_stream(x: Any) -> bool:
     """Whether `x` yields batches, rather than being one big array."""
-    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__")
+    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__") or is_on_gpu(x)
     return not is_array and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
 
 
@@ -101,8 +108,15 @@ class _Columns:
         return Parts([None if column is None else column.rows(rows, count) for column in self._columns])
 
 
-def _column(value: Any, dtype: Any = None) -> _Column | _Columns:
-    return _Columns(value, dtype) if isinstance(value, Parts) else _Column(value, dtype)
+def _column(value: Any, dtype: Any = None) -> Any:
+    """A column of an array, on the host or in a GPU's memory, or the columns of `Parts`."""
+    if isinstance(value, Parts):
+        return _Columns(value, dtype)
+    if isinstance(value, np.ndarray):
+        return _Column(value, dtype)
+    from fastconv.gpu.rows import RowsOf
+
+    return RowsOf(value)
 
 
 class ArrayBatches:
@@ -135,7 +149,7 @@ class ArrayBatches:
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
         arrays = {
-            name: as_array(value, name)
+            name: as_array(value, name, stays=name == "x")
             for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
             if value is not None
         }
@@ -267,7 +281,7 @@ class StreamBatches:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
         x, y, weight = (
-            None if part is None else as_array(self._structured(part, name), f"{name} of a batch")
+            None if part is None else as_array(self._structured(part, name), f"{name} of a batch", stays=name == "x")
             for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
         )
         if x is None:
@@ -284,7 +298,9 @@ class StreamBatches:
             x = self._converted(x, "x")
         return x, y, weight
 
-    def _converted(self, x: np.ndarray, name: str) -> np.ndarray:
+    def _converted(self, x: Any, name: str) -> Any:
+        if not isinstance(x, np.ndarray):
+            return _column(x).rows(slice(None), len(x))
         return for_kernel(x, self._dtype, self._buffers, self, name)
 
     def whole(self) -> Batch:
