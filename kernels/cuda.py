@@ -300,9 +300,11 @@ def _no_gpu() -> str | None:
         cupy = import_cupy()
     except ImportError as error:
         return str(error)
+    from fastconv.kernels import cuda_presence
+
     if not (cuda.is_available() and cupy.cuda.is_available()):
-        return "no GPU, or no driver for one, was found"
-    return None
+        return cuda_presence.why_none(cupy, cuda)
+    return cuda_presence.wrong_architecture(cupy.cuda.Device().compute_capability)
 
 
 def _is_numba_cuda() -> bool:

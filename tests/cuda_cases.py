@@ -165,7 +165,7 @@ PLANTED = [
         "conv2d", "cuda_mma_tf32", "thread % 32 // 4), uint32(thread % 4)", "thread % 8), uint32(thread % 32 // 8)"
     ),
     Planted("conv2d", "cuda_mma_tf32", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
-    Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", ("integers", "bounds")),
+    Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", BOUNDS, ("cuda_mma",)),
     Planted("conv2d", "cuda_mma_tf32", "store4(xs, at, tf32(next_x[e])", "store4(xs, at, next_x[e]", ("floats",)),
     Planted("conv2d", "cuda_multistage_tf32", "            wait_async(LATER)\n", ""),
     Planted("conv2d", "cuda_multistage_tf32", "LATER = AHEAD - 1", "LATER = AHEAD"),

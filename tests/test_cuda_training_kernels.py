@@ -7,7 +7,7 @@ import pytest
 from lab import run
 
 from fastconv import activations, losses, metrics
-from fastconv.gpu.network import _code
+from fastconv.gpu.elementwise import code
 from fastconv.gpu.objective import judge_of_loss, judge_of_metric
 from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_dropout, cuda_losses, cuda_updates
 from fastconv.optimizers import SGD, Adagrad, Adam, RMSprop
@@ -48,7 +48,7 @@ def close(found, expected, rtol=1e-5, atol=1e-6):
 def test_an_activation_and_its_slope(activation, rng):
     x = (4 * rng.normal(size=(7, 300))).astype("float32")
     x[0, :6] = np.nan, np.inf, -np.inf, 0, 100, -100
-    kind, parameters = _code(activation)
+    kind, parameters = code(activation)
     y, gx = np.empty_like(x), np.empty_like(x)
     with np.errstate(all="ignore"):
         run(cuda_activations.forward(kind, parameters, x, y))
@@ -61,7 +61,13 @@ def test_an_activation_and_its_slope(activation, rng):
 
 def test_every_activation_has_a_kernel():
     rows = {"linear", "softmax", "log_softmax"}
-    assert {activation.name for activation in ELEMENTWISE} | rows == set(activations._DEFAULTS)
+    for_the_cpu = {
+        "celu", "hard_shrink", "hard_tanh", "log_sigmoid", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax",
+        "squareplus", "tanh_shrink", "threshold",
+    }  # fmt: skip
+    known = {activation.name for activation in ELEMENTWISE} | rows
+    assert known.isdisjoint(for_the_cpu)
+    assert known | for_the_cpu == set(activations._DEFAULTS)
 
 
 @pytest.mark.parametrize("columns", [1, 10, 300])
@@ -112,6 +118,9 @@ def judged(rng):
         "log cosh": (losses.LogCosh(), values, logits, False),
         "poisson": (losses.Poisson(), np.abs(values) + np.float32(0.1), np.abs(logits), False),
         "hinge": (losses.Hinge(), values, bits, False),
+        "squared hinge": (losses.SquaredHinge(), values, bits, False),
+        "percentage": (losses.MeanAbsolutePercentageError(), values, logits, False),
+        "logarithmic": (losses.MeanSquaredLogarithmicError(), values, logits, False),
         "kl": (losses.KLDivergence(), p, mixed, False),
     }
 
@@ -137,8 +146,15 @@ def test_a_loss_its_gradient_and_its_sum(name, rng):
     close(totals, [[0, 0], [0, value], [0, 0]])
 
 
-def test_every_loss_is_judged():
-    assert all(judge_of_loss(losses.get(cls.__name__)) is not None for cls in losses._CLASSES)
+def test_every_loss_is_judged_but_these():
+    others = {cls.__name__ for cls in losses._CLASSES if judge_of_loss(losses.get(cls.__name__)) is None}
+    assert others == {
+        "BinaryFocalCrossentropy",
+        "CategoricalFocalCrossentropy",
+        "CategoricalGeneralizedCrossEntropy",
+        "Dice",
+        "Tversky",
+    }
     assert judge_of_loss(losses.CategoricalCrossentropy(axis=1)) is None
 
 
@@ -272,14 +288,24 @@ def test_pieces_of_an_update(rng):
     clipped = gradient.copy()
     run(cuda_updates.clip(clipped, 0.5))
     close(clipped, np.clip(gradient, -0.5, 0.5))
-    run(cuda_updates.penalise(value, clipped, 0.1, 0.2))
-    close(clipped, np.clip(gradient, -0.5, 0.5) + 0.1 * np.sign(value) + 0.4 * value)
-    totals = np.zeros((2, 3), "float32")
-    run(cuda_updates.penalty(value, 0.1, 0.2, totals, np.array([1], "float32"), 2))
-    close(totals, [[0, 0, 0], [0, 0, 0.1 * np.abs(value).sum() + 0.2 * np.square(value).sum()]])
 
 
-@pytest.mark.parametrize("module", ["cuda_activations", "cuda_dropout", "cuda_losses", "cuda_updates"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cuda_activations",
+        "cuda_batch_norm",
+        "cuda_clipping",
+        "cuda_constraints",
+        "cuda_dropout",
+        "cuda_global_max",
+        "cuda_losses",
+        "cuda_penalties",
+        "cuda_strided",
+        "cuda_units",
+        "cuda_updates",
+    ],
+)
 def test_compiled_without_spills_and_without_float64(module):
     inspecting = pytest.importorskip("fastconv.inspecting.compile")
     from fastconv.inspecting.architectures import find

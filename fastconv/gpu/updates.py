@@ -6,12 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.gpu.network import Unsupported
+from fastconv import config
+from fastconv.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
+from fastconv.gpu.memory import Memory
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
-from fastconv.kernels import cuda_updates
+from fastconv.gpu.recorded import Unsupported
+from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_updates
+from fastconv.kernels.cuda import Launch
 from fastconv.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
+_CONSTRAINTS = (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)
 NUMBERS = 2  # that an optimizer reads anew in each step
 
 
@@ -19,12 +24,15 @@ def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
     """Raise `Unsupported` if the device cannot do the optimizer's steps."""
     if type(optimizer) not in (SGD, Adagrad, Adam, AdamW, RMSprop):
         raise Unsupported(f"the optimizer {type(optimizer).__name__} has no kernels for a GPU: use the device 'cpu'.")
-    for option in ("clipnorm", "global_clipnorm"):
-        if getattr(optimizer, option) is not None:
-            raise Unsupported(f"the optimizer's {option} is for the CPU; a GPU knows clipvalue.")
+    for option in ("use_ema", "gradient_accumulation_steps"):
+        if getattr(optimizer, option):
+            raise Unsupported(f"the optimizer's {option} is for the CPU: use the device 'cpu'.")
     for variable in trained:
-        if variable.constraint is not None:
-            raise Unsupported(f"the constraint of {variable.path} is for the CPU: use the device 'cpu'.")
+        if variable.constraint is not None and type(variable.constraint) not in _CONSTRAINTS:
+            name = getattr(variable.constraint, "__name__", type(variable.constraint).__name__)
+            raise Unsupported(
+                f"the constraint {name} of {variable.path} has no kernel for a GPU: use the device 'cpu'."
+            )
 
 
 def next_numbers(optimizer: Optimizer) -> tuple[float, float]:
@@ -42,6 +50,8 @@ def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rat
     value, gradient, slots = parameters.values, parameters.gradients, parameters.slots
     if optimizer.clipvalue is not None:
         recorder.add(cuda_updates.clip(gradient, optimizer.clipvalue))
+    elif optimizer.clipnorm is not None or optimizer.global_clipnorm is not None:
+        recorder.add(_clip_by_norm(recorder.memory, optimizer, parameters))
     for variable in parameters.trained:
         if optimizer.decays(variable):
             recorder.add(cuda_updates.decay(parameters.of(variable), rates))
@@ -58,3 +68,23 @@ def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rat
     else:
         raise AssertionError(type(optimizer))
     recorder.add(launches)
+    for variable in parameters.trained:
+        if variable.constraint is not None:
+            recorder.add(_constrain(variable.constraint, parameters.of(variable)))
+
+
+def _clip_by_norm(memory: Memory, optimizer: Optimizer, parameters: Parameters) -> list[Launch]:
+    together = optimizer.clipnorm is None
+    tables = cuda_clipping.chunks(parameters.places, together)
+    chunks, norms = (memory.copied(table) for table in tables)
+    shares, scales = memory.zeros((len(chunks),)), memory.zeros((len(norms),))
+    longest: Any = optimizer.global_clipnorm if together else optimizer.clipnorm
+    return cuda_clipping.clip_by_norm(parameters.gradients, (chunks, norms), shares, scales, longest)
+
+
+def _constrain(constraint: Any, value: Any) -> list[Launch]:
+    if type(constraint) is NonNeg:
+        return cuda_constraints.not_negative(value)
+    axes = (constraint.axis,) if isinstance(constraint.axis, int) else constraint.axis
+    numbers = constraint.min_value, constraint.max_value, constraint.rate, config.epsilon()
+    return cuda_constraints.limit_norms(value, axes, *numbers)

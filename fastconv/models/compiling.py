@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastconv import losses, metrics, optimizers
+from fastconv.models.base import BaseModel
 from fastconv.models.objective import Objective
 from fastconv.models.plan import BackwardPlan
-from fastconv.models.stack import LayerStack
 
 
-class Compiled(LayerStack):
-    """The part of `Sequential` that `compile` sets.
+class Compiled(BaseModel):
+    """The part of a model that `compile` sets.
 
     Attributes:
         optimizer, loss: as given to `compile`; the optimizer as an object.
@@ -117,7 +117,7 @@ class Compiled(LayerStack):
     def backward_plan(self) -> BackwardPlan:
         """What a training step changes: decided at its first use after `compile` or a change of the layers."""
         if self._plan is None:
-            self._plan = BackwardPlan.of(self.layers if self.trainable else [])
+            self._plan = BackwardPlan.of(self.forward_plan, self.trainable_weights)
         return self._plan
 
     def _structure_changed(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
+from fastconv.utils.py_dataset import PyDataset, one_pass
 
 Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
@@ -181,9 +182,10 @@ class StreamBatches:
     """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
 
     Args:
-        source: it; what has a length and no `__iter__` is read by index.
+        source: it; what has a length and no `__iter__` is read by index, and a `PyDataset` as its `workers` say.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
+        shuffle: whether every pass takes the batches of a `PyDataset` in a new order.
     """
 
     samples = None
@@ -195,15 +197,22 @@ class StreamBatches:
         dtype: Any = "float32",
         adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
         class_weight: Mapping[Any, float] | None = None,
+        shuffle: bool = False,
     ) -> None:
         self._source = source
+        self._shuffle = shuffle
         self._adapt = adapt
         self._class_weight = class_weight
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
-        self.steps: int | None = len(source) if hasattr(source, "__len__") else None
-        self.can_restart = not hasattr(source, "__next__")
+        self._is_dataset = isinstance(source, PyDataset)
+        self.steps: int | None = None
+        if self._is_dataset:
+            self.steps = source.num_batches
+        elif hasattr(source, "__len__"):
+            self.steps = len(source)
+        self.can_restart = self._is_dataset or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:
         """The first batch, which the next pass will begin with.
@@ -222,7 +231,13 @@ class StreamBatches:
         if self._started is not None:
             batches, self._started = self._started, None
             return batches
-        return map(self._read, islice(self._source, self.steps))
+        items = one_pass(self._source, self._shuffle) if self._is_dataset else islice(self._source, self.steps)
+        return map(self._read, items)
+
+    def restart(self) -> None:
+        """Let the next pass begin at the beginning, though its first batch was drawn; a generator cannot."""
+        if self.can_restart:
+            self._started = None
 
     def _read(self, item: Any) -> Batch:
         parts = tuple(item) if isinstance(item, (tuple, list)) else (item,)
@@ -250,7 +265,12 @@ Batches = ArrayBatches | StreamBatches
 
 
 class Epochs:
-    """Cuts batches into epochs: whole passes, or `steps` batches each, going on where the last epoch ended."""
+    """Cuts batches into epochs: whole passes, or `steps` batches each, going on where the last epoch ended.
+
+    Attributes:
+        taken: how many batches of the current pass are done.
+        began: the state of the random numbers before it.
+    """
 
     def __init__(self, batches: Batches, steps: int | None, argument: str = "steps_per_epoch") -> None:
         if steps is not None and (not hasattr(steps, "__index__") or steps < 1):
@@ -258,30 +278,54 @@ class Epochs:
         self._batches = batches
         self._limit = steps
         self._pass: Iterator[Batch] | None = None
+        self._done = 0
         self.steps = batches.steps if steps is None else steps
         self.ran_out = False
+        self.taken = 0
+        self.began = random.get_state()
+
+    def skip(self, taken: int, done: int) -> None:
+        """Begin a pass in its middle: `taken` of its batches, `done` of them in this epoch, were taken before."""
+        if isinstance(self._batches, StreamBatches):
+            self._batches.restart()
+        self._begin()
+        for _ in range(taken):
+            next(self._pass, None)  # type: ignore[arg-type]
+        self.taken, self._done = taken, done
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._limit is None:
-            count = 0
-            for count, batch in enumerate(self._batches, 1):  # noqa: B007
-                yield batch
-            self.ran_out = count == 0
-        else:
-            for _ in range(self._limit):
-                following = self._next()
-                if following is None:
-                    self.ran_out = True
-                    break
-                yield following
+        done, self._done = self._done, 0
+        if self._limit is None and not done:
+            self._begin()
+        while self._limit is None or done < self._limit:
+            batch = self._next()
+            if batch is None:
+                self.ran_out = self._limit is not None or done == 0
+                break
+            done += 1
+            yield batch
         if self.ran_out:
             warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
 
+    def close(self) -> None:
+        """Leave the pass that the last epoch was in: what prepares its batches ends."""
+        self._pass = None
+
+    def _begin(self) -> None:
+        if self._pass is not None or isinstance(self._batches, ArrayBatches):
+            self.began = random.get_state()  # of a stream, the first batch was drawn before
+        self._pass = iter(self._batches)
+        self.taken = 0
+
     def _next(self) -> Batch | None:
         if self._pass is None:
-            self._pass = iter(self._batches)
-        batch = next(self._pass, None)
-        if batch is None and self._batches.can_restart:
-            self._pass = iter(self._batches)
-            batch = next(self._pass, None)
+            self._begin()
+        batch = next(self._pass, None)  # type: ignore[arg-type]
+        if batch is None:
+            self.taken = 0
+            if self._limit is not None and self._batches.can_restart:
+                self._begin()
+                batch = next(self._pass, None)  # type: ignore[arg-type]
+        if batch is not None:
+            self.taken += 1
         return batch
