@@ -13,6 +13,7 @@ import numpy as np
 
 from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.budget import spend
 from fastconv.layers.naming import automatic_name
 from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
@@ -58,6 +59,8 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    # The integers that decide the layer's next random numbers, which files keep.
+    random_state_keys: tuple[str, ...] = ()
     trains_by_default = False  # whether a call by hand that does not say is one in training
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
     # Set by `build`.
@@ -250,6 +253,7 @@ class Layer:
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
+        spend(math.prod(shape))
         dtype = dtype or self.dtype
         if _shapes_only.get():
             value = np.broadcast_to(np.zeros((), dtype), tuple(shape))

@@ -3,8 +3,8 @@
 from fastconv.layers import _TABLE
 from fastconv.models.cloning import clone_model
 from fastconv.models.model import Functional, Model
-from fastconv.models.saving import load_model, save_model
 from fastconv.models.sequential import Sequential
+from fastconv.saving import load_model, save_model
 
 __all__ = ["Model", "Sequential", "clone_model", "load_model", "save_model"]
 

@@ -126,23 +126,31 @@ class Model(Trainer):
         """The config as JSON text; `options` are for `json.dumps`."""
         return json.dumps(layer_module.serialize(self), **options)
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write layers, weights, and what `compile` was given, to a `.keras` file; see `models.saving`."""
-        from fastconv.models.saving import save_model
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
+        """Write layers, weights, and what `compile` was given, to a `.keras` or `.h5` file; see `saving.save_model`."""
+        from fastconv.saving import save_model
 
-        save_model(self, filepath, overwrite=overwrite)
+        save_model(self, filepath, overwrite, **options)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write the weights to a `.weights.h5` file; see `models.saving`."""
-        from fastconv.models.saving import save_weights
+        """Write the weights to a `.weights.h5`, `.h5` or `.safetensors` file; see `saving.save_weights`."""
+        from fastconv.saving import save_weights
 
-        save_weights(self, filepath, overwrite=overwrite)
+        save_weights(self, filepath, overwrite)
 
-    def load_weights(self, filepath: str | os.PathLike[str], **options: Any) -> None:
-        """Read weights that `save_weights` wrote; see `models.saving`."""
-        from fastconv.models.saving import load_weights
+    def load_weights(
+        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, by_name: bool = False
+    ) -> None:
+        """Read weights from a file of any of the kinds that are written; see `saving.load_weights`."""
+        from fastconv.saving import load_weights
 
-        load_weights(self, filepath, **options)
+        load_weights(self, filepath, skip_mismatch, by_name)
+
+    def export(self, filepath: str | os.PathLike[str], format: str = "onnx", verbose: bool | None = None) -> None:
+        """Write what `predict` computes as an ONNX file; see `export.export_model`."""
+        from fastconv.export import export_model
+
+        export_model(self, filepath, format, verbose)
 
 
 class Functional(Model):
