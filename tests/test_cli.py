@@ -127,7 +127,9 @@ def test_bad_model_functions(small, no_training, monkeypatch, capsys):
     assert "has no function 'absent'" in error_of(capsys, "train", "--model", f"{small}:absent")
     assert "has no function 'number'" in error_of(capsys, "train", "--model", f"{small}:number")
     monkeypatch.undo()
-    assert "must return a fastconv.Sequential, got int" in error_of(capsys, "train", "--model", f"{small}:not_a_model")
+    assert "must return a fastconv.Sequential or Model, got int" in error_of(
+        capsys, "train", "--model", f"{small}:not_a_model"
+    )
 
 
 def test_plot_without_matplotlib_names_the_extra(no_training, tmp_path, monkeypatch, capsys):

@@ -143,7 +143,7 @@ def test_what_does_not_fit(data):
     model.compile("sgd", LOSSES)
     for call, message in (
         (lambda: model.fit(x[:1], y), "takes a list of 2 inputs"),
-        (lambda: model.fit({"left": x[0]}, y), "takes the inputs"),
+        (lambda: model.fit({"left": x[0]}, y), "has 2 inputs, .* received a dict of \\['left'\\]"),
         (lambda: model.fit(x, y[0]), "y must be a list of so many arrays"),
         (lambda: model.fit(x, {"value": y[0], "other": y[1]}), "y names \\['other'\\]"),
         (lambda: model.fit(x, {"value": y[0]}), "y is missing for the output 'kind'"),

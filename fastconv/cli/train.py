@@ -16,7 +16,7 @@ from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.datasets import fashion_mnist, mnist, mnist_5k
 from fastconv.datasets.files import Arrays
-from fastconv.models import Sequential
+from fastconv.models import Model
 from fastconv.optimizers import Adam, schedules
 from fastconv.utils import set_random_seed, to_categorical
 from fastconv.utils.optional import require
@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   fastconv train --dataset mnist --data DIR --epochs 5 --json result.json
   fastconv train --dataset fashion_mnist --save fashion.keras --plot curves.png
   fastconv train --model mine.py:build
-    where build() in mine.py returns a Sequential for (28, 28, 1) images in [0, 1] and ten classes;
+    where build() in mine.py returns a Sequential or Model for (28, 28, 1) images in [0, 1] and ten classes;
     if build() has not compiled it, it gets adam and sparse_categorical_crossentropy.
 
 Ctrl-C ends the training; what has been learned so far is measured and saved.
@@ -203,16 +203,16 @@ def _load(dataset: str, data: Path | None) -> tuple[Arrays, str]:
     return arrays, str(path)
 
 
-def _build(make_model: Any, spec: str) -> Sequential:
+def _build(make_model: Any, spec: str) -> Model:
     model = make_model()
-    if not isinstance(model, Sequential):
-        raise CommandError(f"--model {spec} must return a fastconv.Sequential, got {type(model).__name__}.")
+    if not isinstance(model, Model):
+        raise CommandError(f"--model {spec} must return a fastconv.Sequential or Model, got {type(model).__name__}.")
     if not model.compiled:
         model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
-def _as_input(samples: tuple[np.ndarray, np.ndarray], model: Sequential) -> tuple[np.ndarray, np.ndarray]:
+def _as_input(samples: tuple[np.ndarray, np.ndarray], model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Images as float32 (N, 28, 28, 1) in [0, 1]; labels as the model's loss wants them."""
     images, labels = samples
     loss = model.loss if isinstance(model.loss, str) else type(model.loss).__name__

@@ -175,7 +175,8 @@ class BaseModel(Layer):
             structure = self._structures[0]
             names = sorted(structure) if isinstance(structure, Mapping) else self.input_names
             if set(names) - set(x):
-                raise ValueError(f"{self._who} takes the inputs {names}; received {sorted(x)}.")
+                number = "one input" if count == 1 else f"{count} inputs"
+                raise ValueError(f"{self._who} has {number}, {names}; received a dict of {sorted(x)}.")
             x = [x[name] for name in names]
             return x if count > 1 else x[0]
         if count == 1:
