@@ -26,6 +26,7 @@ class Loss(Configurable):
             "mean_with_sample_weight" by the sum of the weights, "sum" not at all; "none" or None leave the
             values as they are (the gradient is then that of their sum).
         name: the class's name in snake case by default.
+        dtype: accepted for Keras's sake; a loss computes in the predictions' dtype.
 
     Raises:
         ValueError: `reduction` is something else.
@@ -34,14 +35,16 @@ class Loss(Configurable):
     config_keys: tuple[str, ...] = ("name", "reduction")
     fused_activation: str | None = None
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None
+    ) -> None:
         if reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {_REDUCTIONS}, not {reduction!r}.")
         self.reduction = reduction
         self.name = name or snake_case(type(self).__name__)
 
     def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """One value per sample: y_pred's shape without its last axis."""
+        """One value per sample: y_pred's shape without its last axis, unless the class says otherwise."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred).")
 
     def call_gradient(self, y_true: np.ndarray, y_pred: np.ndarray, out: np.ndarray) -> None:
@@ -130,7 +133,7 @@ class Loss(Configurable):
         factors = self.factors(values, mask, sample_weight)
         gradient = self.view(out, y_true.ndim)
         call_gradient(target, prediction, gradient)
-        gradient *= factors[..., None]
+        gradient *= self.spread(factors)
         if mask is not None:
             gradient[~mask] = 0
         return float((values * factors).sum()), out
@@ -158,6 +161,10 @@ class Loss(Configurable):
         else:
             return weights
         return weights / values.dtype.type(count or 1)
+
+    def spread(self, factors: np.ndarray) -> np.ndarray:
+        """The factors in the shape that multiplies a gradient of what `call` sees."""
+        return factors[..., None]
 
 
 def fit_weights(sample_weight: Any, shape: Sequence[int]) -> np.ndarray:

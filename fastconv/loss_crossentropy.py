@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastconv import activations, config
@@ -12,7 +14,7 @@ def _log_softmax(x: np.ndarray) -> np.ndarray:
     return activations.log_softmax.forward(x, np.empty_like(x))
 
 
-def _clipped(probabilities: np.ndarray) -> np.ndarray:
+def clip_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Probabilities kept off 0 and 1 by epsilon. Where that changes them, the loss has no slope."""
     return np.clip(probabilities, config.epsilon(), 1 - config.epsilon())
 
@@ -25,10 +27,10 @@ class CategoricalCrossentropy(Loss):
             their sum and clipped to [epsilon, 1 - epsilon] before the logarithm.
         label_smoothing: the share of every target that is spread evenly over the classes.
         axis: the axis of the classes.
-        reduction, name: as for `Loss`.
+        reduction, name, dtype: as for `Loss`.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "label_smoothing", "axis")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "label_smoothing", "axis")
 
     def __init__(
         self,
@@ -37,10 +39,11 @@ class CategoricalCrossentropy(Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.from_logits = from_logits
-        self.label_smoothing = _smoothing(label_smoothing)
+        self.label_smoothing = smoothing(label_smoothing)
         self.axis = axis
         self.fused_activation = "softmax" if not from_logits and axis == -1 else None
 
@@ -62,7 +65,7 @@ class CategoricalCrossentropy(Loss):
     def call(self, y_true, y_pred):
         if self.from_logits:
             return -(y_true * _log_softmax(y_pred)).sum(axis=-1)
-        log = np.log(_clipped(y_pred / y_pred.sum(axis=-1, keepdims=True)))
+        log = np.log(clip_probabilities(y_pred / y_pred.sum(axis=-1, keepdims=True)))
         return -(y_true * log).sum(axis=-1)
 
     def call_gradient(self, y_true, y_pred, out):
@@ -71,7 +74,7 @@ class CategoricalCrossentropy(Loss):
             return
         total = y_pred.sum(axis=-1, keepdims=True)
         p = y_pred / total
-        clipped = _clipped(p)
+        clipped = clip_probabilities(p)
         counted = y_true * (clipped == p)
         out[...] = (counted.sum(axis=-1, keepdims=True) - counted / clipped) / total
 
@@ -87,13 +90,13 @@ class SparseCategoricalCrossentropy(Loss):
         from_logits: as for `CategoricalCrossentropy`.
         ignore_class: samples with this number in y_true do not count, nor into the number that divides.
         axis: the axis of the classes; only the last.
-        reduction, name: as for `Loss`.
+        reduction, name, dtype: as for `Loss`.
 
     Raises:
         ValueError: on call, shapes that do not fit, or class numbers that are not whole or out of range.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "ignore_class")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "ignore_class")
 
     def __init__(
         self,
@@ -102,10 +105,11 @@ class SparseCategoricalCrossentropy(Loss):
         reduction: str | None = "sum_over_batch_size",
         axis: int = -1,
         name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.from_logits = from_logits
-        _check_last("SparseCategoricalCrossentropy", axis)
+        check_last("SparseCategoricalCrossentropy", axis)
         self.ignore_class = ignore_class
         self.fused_activation = None if from_logits else "softmax"
 
@@ -142,7 +146,7 @@ class SparseCategoricalCrossentropy(Loss):
         if self.from_logits:
             return -np.take_along_axis(_log_softmax(y_pred), y_true, -1)[..., 0]
         p = np.take_along_axis(y_pred, y_true, -1) / y_pred.sum(axis=-1, keepdims=True)
-        return -np.log(_clipped(p)[..., 0])
+        return -np.log(clip_probabilities(p)[..., 0])
 
     def call_gradient(self, y_true, y_pred, out):
         if self.from_logits:
@@ -150,7 +154,7 @@ class SparseCategoricalCrossentropy(Loss):
             return
         total = y_pred.sum(axis=-1, keepdims=True)
         p = np.take_along_axis(y_pred, y_true, -1) / total
-        clipped = _clipped(p)
+        clipped = clip_probabilities(p)
         has_slope = clipped == p
         out[...] = has_slope / total
         np.put_along_axis(out, y_true, has_slope * (1 - 1 / clipped) / total, -1)
@@ -169,10 +173,10 @@ class BinaryCrossentropy(Loss):
             [epsilon, 1 - epsilon] before the logarithm.
         label_smoothing: how far targets are moved towards 1/2, from 0 to 1.
         axis: the axis of the mean; only the last.
-        reduction, name: as for `Loss`.
+        reduction, name, dtype: as for `Loss`.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "label_smoothing", "axis")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "label_smoothing", "axis")
 
     def __init__(
         self,
@@ -181,11 +185,12 @@ class BinaryCrossentropy(Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
-        _check_last("BinaryCrossentropy", axis)
+        super().__init__(reduction, name, dtype)
+        check_last("BinaryCrossentropy", axis)
         self.from_logits = from_logits
-        self.label_smoothing = _smoothing(label_smoothing)
+        self.label_smoothing = smoothing(label_smoothing)
         self.axis = axis
         self.fused_activation = None if from_logits else "sigmoid"
 
@@ -198,14 +203,14 @@ class BinaryCrossentropy(Loss):
     def call(self, y_true, y_pred):
         if self.from_logits:
             return (np.logaddexp(0, y_pred) - y_pred * y_true).mean(axis=-1)
-        p = _clipped(y_pred)
+        p = clip_probabilities(y_pred)
         return -(y_true * np.log(p) + (1 - y_true) * np.log(1 - p)).mean(axis=-1)
 
     def call_gradient(self, y_true, y_pred, out):
         if self.from_logits:
             self.call_logits_gradient(y_true, activations.sigmoid(y_pred), out)
             return
-        p = _clipped(y_pred)
+        p = clip_probabilities(y_pred)
         out[...] = (p == y_pred) * (p - y_true) / (p * (1 - p) * y_true.shape[-1])
 
     def call_logits_gradient(self, y_true, y_pred, out):
@@ -213,12 +218,12 @@ class BinaryCrossentropy(Loss):
         out /= y_true.shape[-1]
 
 
-def _check_last(loss: str, axis: int) -> None:
+def check_last(loss: str, axis: int) -> None:
     if axis != -1:
         raise ValueError(f"{loss} supports axis=-1, not {axis!r}.")
 
 
-def _smoothing(value: float) -> float:
+def smoothing(value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, not {value!r}.")
     return value

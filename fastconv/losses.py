@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,101 +24,24 @@ from fastconv.loss_crossentropy import (
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
 )
+from fastconv.loss_elementwise import (
+    Hinge,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SquaredHinge,
+)
+from fastconv.loss_focal import (
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+)
+from fastconv.loss_overlap import Dice, Tversky
 from fastconv.serialization import Table
-
-
-class ElementwiseLoss(Loss):
-    """Mean over the last axis of `values(y_true, y_pred)`, whose derivative by y_pred is `slopes`."""
-
-    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred).")
-
-    def slopes(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        raise NotImplementedError(f"{type(self).__name__} must define slopes(y_true, y_pred).")
-
-    def call(self, y_true, y_pred):
-        return self.values(y_true, y_pred).mean(axis=-1)
-
-    def call_gradient(self, y_true, y_pred, out):
-        np.divide(self.slopes(y_true, y_pred), y_pred.shape[-1], out=out)
-
-
-class MeanSquaredError(ElementwiseLoss):
-    """Mean of (y_pred - y_true) ** 2."""
-
-    def values(self, y_true, y_pred):
-        return np.square(y_pred - y_true)
-
-    def slopes(self, y_true, y_pred):
-        return 2 * (y_pred - y_true)
-
-
-class MeanAbsoluteError(ElementwiseLoss):
-    """Mean of |y_pred - y_true|."""
-
-    def values(self, y_true, y_pred):
-        return np.abs(y_pred - y_true)
-
-    def slopes(self, y_true, y_pred):
-        return np.sign(y_pred - y_true)
-
-
-class Huber(ElementwiseLoss):
-    """Half the squared error up to `delta`, from there on linear."""
-
-    config_keys = ("name", "reduction", "delta")
-
-    def __init__(
-        self,
-        delta: float = 1.0,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "huber_loss",
-    ) -> None:
-        super().__init__(reduction, name)
-        self.delta = delta
-
-    def values(self, y_true, y_pred):
-        error = np.abs(y_pred - y_true)
-        return np.where(error <= self.delta, 0.5 * error * error, self.delta * (error - 0.5 * self.delta))
-
-    def slopes(self, y_true, y_pred):
-        return np.clip(y_pred - y_true, -self.delta, self.delta)
-
-
-class LogCosh(ElementwiseLoss):
-    """Mean of log(cosh(y_pred - y_true))."""
-
-    def values(self, y_true, y_pred):
-        error = np.abs(y_pred - y_true)
-        return error + np.log1p(np.exp(-2 * error)) - math.log(2)
-
-    def slopes(self, y_true, y_pred):
-        return np.tanh(y_pred - y_true)
-
-
-class Poisson(ElementwiseLoss):
-    """Mean of y_pred - y_true * log(y_pred + epsilon)."""
-
-    def values(self, y_true, y_pred):
-        return y_pred - y_true * np.log(y_pred + config.epsilon())
-
-    def slopes(self, y_true, y_pred):
-        return 1 - y_true / (y_pred + config.epsilon())
-
-
-class Hinge(ElementwiseLoss):
-    """Mean of max(1 - y_true * y_pred, 0), for y_true of -1 and 1; if all are 0 and 1, 0 means -1."""
-
-    def prepare(self, y_true, y_pred):
-        y_true, y_pred = super().prepare(y_true, y_pred)
-        is_binary = ((y_true == 0) | (y_true == 1)).all()
-        return (2 * y_true - 1 if is_binary else y_true), y_pred
-
-    def values(self, y_true, y_pred):
-        return np.maximum(1 - y_true * y_pred, 0)
-
-    def slopes(self, y_true, y_pred):
-        return -y_true * (y_true * y_pred < 1)
 
 
 class CategoricalHinge(Loss):
@@ -158,8 +80,9 @@ class CosineSimilarity(Loss):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "cosine_similarity",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.axis = axis
 
     def view(self, array, y_true_ndim):
@@ -199,47 +122,67 @@ class LossFunction:
 
 
 binary_crossentropy = LossFunction(BinaryCrossentropy, "binary_crossentropy")
+binary_focal_crossentropy = LossFunction(BinaryFocalCrossentropy, "binary_focal_crossentropy")
 categorical_crossentropy = LossFunction(CategoricalCrossentropy, "categorical_crossentropy")
-sparse_categorical_crossentropy = LossFunction(SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
-mean_squared_error = LossFunction(MeanSquaredError, "mean_squared_error")
-mean_absolute_error = LossFunction(MeanAbsoluteError, "mean_absolute_error")
-huber = LossFunction(Huber, "huber")
-log_cosh = LossFunction(LogCosh, "log_cosh")
-poisson = LossFunction(Poisson, "poisson")
-hinge = LossFunction(Hinge, "hinge")
+categorical_focal_crossentropy = LossFunction(CategoricalFocalCrossentropy, "categorical_focal_crossentropy")
+categorical_generalized_cross_entropy = LossFunction(
+    CategoricalGeneralizedCrossEntropy, "categorical_generalized_cross_entropy"
+)
 categorical_hinge = LossFunction(CategoricalHinge, "categorical_hinge")
-kl_divergence = LossFunction(KLDivergence, "kl_divergence")
 cosine_similarity = LossFunction(CosineSimilarity, "cosine_similarity")
+dice = LossFunction(Dice, "dice")
+hinge = LossFunction(Hinge, "hinge")
+huber = LossFunction(Huber, "huber")
+kl_divergence = LossFunction(KLDivergence, "kl_divergence")
+log_cosh = LossFunction(LogCosh, "log_cosh")
+mean_absolute_error = LossFunction(MeanAbsoluteError, "mean_absolute_error")
+mean_absolute_percentage_error = LossFunction(MeanAbsolutePercentageError, "mean_absolute_percentage_error")
+mean_squared_error = LossFunction(MeanSquaredError, "mean_squared_error")
+mean_squared_logarithmic_error = LossFunction(MeanSquaredLogarithmicError, "mean_squared_logarithmic_error")
+poisson = LossFunction(Poisson, "poisson")
+sparse_categorical_crossentropy = LossFunction(SparseCategoricalCrossentropy, "sparse_categorical_crossentropy")
+squared_hinge = LossFunction(SquaredHinge, "squared_hinge")
+tversky = LossFunction(Tversky, "tversky")
+
+# The short names of Keras 2.
+bce = BCE = binary_crossentropy
+kld = KLD = kl_divergence
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+mse = MSE = mean_squared_error
+msle = MSLE = mean_squared_logarithmic_error
 
 _CLASSES = (
     BinaryCrossentropy,
+    BinaryFocalCrossentropy,
     CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
     CategoricalHinge,
     CosineSimilarity,
+    Dice,
     Hinge,
     Huber,
     KLDivergence,
     LogCosh,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
     Poisson,
     SparseCategoricalCrossentropy,
+    SquaredHinge,
+    Tversky,
 )
-_TABLE = Table(
-    "keras.losses",
-    "loss",
-    _CLASSES,
-    aliases={
-        "BCE": BinaryCrossentropy,
-        "KLD": KLDivergence,
-        "MAE": MeanAbsoluteError,
-        "MSE": MeanSquaredError,
-        "bce": BinaryCrossentropy,
-        "kld": KLDivergence,
-        "mae": MeanAbsoluteError,
-        "mse": MeanSquaredError,
-    },
-)
+_SHORT = {
+    "bce": BinaryCrossentropy,
+    "kld": KLDivergence,
+    "mae": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "mse": MeanSquaredError,
+    "msle": MeanSquaredLogarithmicError,
+}
+_TABLE = Table("keras.losses", "loss", _CLASSES, aliases={**_SHORT, **{name.upper(): _SHORT[name] for name in _SHORT}})
 NAMES = frozenset(_TABLE)
 
 

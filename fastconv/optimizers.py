@@ -3,6 +3,8 @@
 optimizer.build(variables)              makes the slots (moments and the like); `apply` does it if needed
 optimizer.apply(gradients, variables)   one step, in place; then each variable's constraint
 optimizer.variables                     iterations, learning_rate, slots: what a saved model keeps
+
+The most used ones are here and update all weights in one pass; the others are in `optimizer_variants`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 
 from fastconv import schedules as schedules
 from fastconv.optimizer_base import Optimizer
+from fastconv.optimizer_variants import Adadelta, Adamax, Ftrl, Lamb, Lion, Nadam
 from fastconv.schedules import LearningRateSchedule
 from fastconv.serialization import Table
 
@@ -162,7 +165,7 @@ class Adagrad(Optimizer):
     def slot_groups(self):
         return [("accumulator",)]
 
-    def initial_slot(self, variable):
+    def initial_slot(self, variable, name):
         return np.full_like(variable.value, self.initial_accumulator_value)
 
     def update_step(self, gradient, value, learning_rate, slots, scratch):
@@ -175,7 +178,8 @@ class Adagrad(Optimizer):
         value -= scratch
 
 
-_TABLE = Table("keras.optimizers", "optimizer", (SGD, RMSprop, Adam, AdamW, Adagrad), fold=str.lower)
+_CLASSES = (SGD, RMSprop, Adam, AdamW, Adagrad, Adadelta, Adamax, Ftrl, Lamb, Lion, Nadam)
+_TABLE = Table("keras.optimizers", "optimizer", _CLASSES, fold=str.lower)
 
 
 def get(identifier: Any) -> Optimizer | None:

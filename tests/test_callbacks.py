@@ -18,7 +18,10 @@ from fastconv.callbacks import (
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
+    ProgbarLogger,
     ReduceLROnPlateau,
+    SwapEMAWeights,
+    TensorBoard,
     TerminateOnNaN,
 )
 from fastconv.models.sequential import Sequential
@@ -218,7 +221,7 @@ def test_best_only_without_the_value_saves_with_a_warning():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filepath": "m.h5"}, "must end in .keras"),
+        ({"filepath": "m.hdf"}, "must end in .keras or .h5"),
         ({"filepath": "m.keras", "save_weights_only": True}, "must end in .weights.h5"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq"),
         ({"filepath": "m.keras", "save_freq": 0}, "save_freq"),
@@ -489,3 +492,100 @@ def test_a_diverged_network_stops_within_the_epoch(capsys):
     assert model.stop_training
     assert len(batches) < 10
     assert "terminating training" in capsys.readouterr().out
+
+
+def test_fit_ends_with_the_running_means():
+    model, plain = network(), network()
+    model.compile(optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), "sparse_categorical_crossentropy")
+    seen, x_y = [], samples(16)
+    watch = LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(model.get_weights()[0]))
+    model.fit(*x_y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[watch])
+    plain.fit(*x_y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(seen[-1], plain.get_weights()[0], rtol=1e-6)
+    mean = seen[0]
+    for weight in seen[1:]:
+        mean = 0.5 * mean + 0.5 * weight
+    np.testing.assert_allclose(model.get_weights()[0], mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("on_epoch", [False, True])
+def test_swapped_means_are_what_is_evaluated(on_epoch):
+    model, (x, y) = network(), samples(16)
+    optimizer = optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    tested, saved, trained = [], [], []
+    watch = LambdaCallback(
+        on_test_begin=lambda logs: tested.append(model.get_weights()[0]),
+        on_epoch_end=lambda epoch, logs: saved.append(model.get_weights()[0]),
+        on_train_batch_end=lambda batch, logs: trained.append(model.get_weights()[0]),
+    )
+    swap = SwapEMAWeights(swap_on_epoch=on_epoch)
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0, validation_data=(x, y), callbacks=[swap, watch])
+    means = [trained[0]]
+    for weight in trained[1:]:
+        means.append(0.5 * means[-1] + 0.5 * weight)
+    for epoch in range(3):
+        np.testing.assert_allclose(tested[epoch], means[epoch], rtol=1e-6)
+        np.testing.assert_allclose(saved[epoch], (means if on_epoch else trained)[epoch], rtol=1e-6)
+    np.testing.assert_allclose(model.get_weights()[0], means[-1], rtol=1e-6)
+    with pytest.raises(ValueError, match="needs an optimizer with use_ema=True"):
+        network().fit(x, y, verbose=0, validation_data=(x, y), callbacks=[SwapEMAWeights()])
+
+
+def test_a_given_progress_bar_is_not_doubled(capsys):
+    network().fit(*samples(8), epochs=2, verbose=2, callbacks=[ProgbarLogger()])
+    assert capsys.readouterr().out.count("Epoch 2/2") == 1
+
+
+def events(folder):
+    """{tag: [(step, value)]} of the event files in a folder."""
+    from tensorboardX.proto import event_pb2
+
+    found = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:  # length (8 bytes), its checksum (4), the event, its checksum (4)
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            for value in event.summary.value:
+                kind = value.WhichOneof("value")
+                found.setdefault(value.tag, []).append((event.step, getattr(value, kind)))
+            data = data[16 + length :]
+    return found
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed: pip install 'fastconv[tensorboard]'")
+    model = network()
+    board = TensorBoard(tmp_path, histogram_freq=2, update_freq=3, write_images=True, write_steps_per_second=True)
+    history = model.fit(*samples(), batch_size=8, epochs=3, validation_split=0.25, verbose=0, callbacks=[board]).history
+    train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
+    for found, prefix in ((train, ""), (validation, "val_")):
+        for name in ("loss", "accuracy"):
+            steps, values = zip(*found[f"epoch_{name}"], strict=True)
+            assert steps == (0, 1, 2)
+            np.testing.assert_allclose(values, history[prefix + name], rtol=1e-6)
+    assert [step for step, _ in train["batch_loss"]] == [3, 6, 9, 12]
+    assert [step for step, _ in validation["evaluation_loss_vs_iterations"]] == [4, 8, 12]
+    assert train["epoch_learning_rate"][0][1] == 0.5
+    assert train["epoch_steps_per_second"][1][1] > 0
+    kernel = model.layers[0].kernel
+    (first, histogram), (second, _) = train[f"{kernel.path}/histogram"]
+    assert (first, second, histogram.num) == (0, 2, kernel.value.size)
+    assert train[f"{kernel.path}/image"][0][1].height == 3
+    assert any("dense" in str(value) for _, value in train["keras/text_summary"])
+    model.evaluate(*samples(), verbose=0, callbacks=[TensorBoard(tmp_path / "again")])
+    assert "evaluation_loss_vs_iterations" in events(tmp_path / "again" / "validation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"profile_batch": 2}, "profile_batch must be 0, not 2"),
+        ({"embeddings_freq": 1}, "embeddings_freq must be 0"),
+        ({"update_freq": 0}, 'update_freq must be "epoch", "batch" or a number'),
+    ],
+)
+def test_tensorboard_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        TensorBoard("logs", **options)

@@ -78,12 +78,15 @@ def test_errors_by_hand():
     assert rmse.result() == pytest.approx(math.sqrt(3), rel=1e-14)
 
 
-@pytest.mark.parametrize("name", sorted(losses.NAMES))
+# Those of all the batch are no mean over samples.
+@pytest.mark.parametrize("name", [name for name in sorted(losses.NAMES) if name.lower() not in ("dice", "tversky")])
 def test_every_loss_is_a_metric(name):
     metric = metrics.get(name)
     rng = np.random.default_rng(2)
     y_pred = rng.uniform(0.1, 0.9, (5, 3))
-    y_true = rng.integers(0, 3, 5) if "parse" in name else rng.integers(0, 2, (5, 3)).astype(float)
+    y_true = (
+        rng.integers(0, 3, 5) if "parse" in name or "eneralized" in name else rng.integers(0, 2, (5, 3)).astype(float)
+    )
     metric.update_state(y_true[:2], y_pred[:2])
     metric.update_state(y_true[2:], y_pred[2:])
     sign = -1 if metric.name == "cosine_similarity" else 1  # As in Keras, the loss is minus the metric.
@@ -165,11 +168,28 @@ def test_bad_weights_and_options():
         metrics.CategoricalCrossentropy(logits=True)
 
 
+NEEDED = {
+    metrics.IoU: {"num_classes": 3, "target_class_ids": [0, 2]},
+    metrics.OneHotIoU: {"num_classes": 3, "target_class_ids": [1]},
+    metrics.MeanIoU: {"num_classes": 3},
+    metrics.OneHotMeanIoU: {"num_classes": 3},
+    metrics.SensitivityAtSpecificity: {"specificity": 0.5},
+    metrics.SpecificityAtSensitivity: {"sensitivity": 0.5},
+    metrics.PrecisionAtRecall: {"recall": 0.5},
+    metrics.RecallAtPrecision: {"precision": 0.5},
+}
+
+
+def test_a_metric_that_needs_arguments_is_no_name():
+    with pytest.raises(ValueError, match="'mean_io_u' needs arguments .*num_classes"):
+        metrics.get("mean_io_u")
+
+
 @pytest.mark.parametrize(
-    "cls", dict.fromkeys(type(metrics.get(name)) for name in sorted(metrics._TABLE)), ids=lambda cls: cls.__name__
+    "cls", dict.fromkeys(metrics._TABLE.find(name) for name in sorted(metrics._TABLE)), ids=lambda cls: cls.__name__
 )
 def test_serialization(cls):
-    metric = cls(name="own")
+    metric = cls(**NEEDED.get(cls, {}), name="own")
     config = metrics.serialize(metric)
     assert config["module"] == "keras.metrics"
     assert config["config"]["dtype"] == "float32"
@@ -185,3 +205,119 @@ def test_options_survive_serialization():
     logits = np.array([[0.0, 2.0]])
     assert again([[0, 1]], logits) == metric([[0, 1]], logits) != metrics.CategoricalCrossentropy()([[0, 1]], logits)
     assert metrics.deserialize(metrics.serialize(metrics.TopKCategoricalAccuracy(k=3))).get_config()["k"] == 3
+
+
+BITS = np.array([0, 0, 1, 1, 1])
+CHANCES = np.array([0.1, 0.6, 0.4, 0.5, 0.9])  # at 0.5: tn, fp, fn, fn (a half is not above a half), tp
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        (metrics.TruePositives(), 1),
+        (metrics.FalsePositives(), 1),
+        (metrics.TrueNegatives(), 1),
+        (metrics.FalseNegatives(), 2),
+        (metrics.Precision(), 1 / 2),
+        (metrics.Recall(), 1 / 3),
+        (metrics.Recall(thresholds=[0.7, 0.3]), [1 / 3, 1]),
+        (metrics.Precision(thresholds=1.0), 0),
+        (metrics.AUC(num_thresholds=1000), 4 / 6),  # pairs in order: those with 0.1, and 0.9 over 0.6
+        (metrics.SpecificityAtSensitivity(0.9), 0.5),
+        (metrics.RecallAtPrecision(0.9), 1 / 3),
+        (metrics.BinaryIoU(), (1 / 3 + 2 / 4) / 2),  # here a half is a one
+    ],
+)
+def test_positives_and_negatives_by_hand(metric, value):
+    for rows in (slice(0, 2), slice(2, 5)):
+        metric.update_state(BITS[rows], CHANCES[rows])
+    np.testing.assert_allclose(metric.result(), value, rtol=1e-6)
+
+
+def test_weights_and_one_class_of_positives():
+    recall = metrics.Recall()
+    recall.update_state(BITS, CHANCES, sample_weight=[1, 1, 2, 1, 5])
+    assert recall.result() == pytest.approx(5 / 8)
+    of_class = metrics.Precision(class_id=2, thresholds=0.35)
+    of_class.update_state(np.eye(3)[LABELS], PROBABILITIES)
+    assert of_class.result() == pytest.approx(1 / 2)
+    top = metrics.Recall(top_k=2)
+    top.update_state(np.eye(3)[LABELS], PROBABILITIES)
+    assert top.result() == pytest.approx(3 / 4)
+    assert metrics.TruePositives()(BITS, np.full(5, np.nan)) == 0
+    with pytest.raises(ValueError, match=r"does not fit"):
+        recall.update_state(LABELS, PROBABILITIES)
+    with pytest.raises(ValueError, match="thresholds must be from 0 to 1, not 1.5"):
+        metrics.Precision(thresholds=1.5)
+    with pytest.raises(ValueError, match="recall must be from 0 to 1, not 2"):
+        metrics.PrecisionAtRecall(2)
+
+
+def test_auc_curves_and_columns():
+    y_true = np.stack([BITS, 1 - BITS], axis=1)
+    y_pred = np.stack([CHANCES, CHANCES], axis=1)
+    columns = metrics.AUC(multi_label=True, num_thresholds=1000)
+    assert columns(y_true, y_pred) == pytest.approx((4 / 6 + 2 / 6) / 2, abs=1e-6)
+    weighted = metrics.AUC(multi_label=True, num_thresholds=1000, label_weights=[3, 1])
+    assert weighted(y_true, y_pred) == pytest.approx((3 * 4 / 6 + 2 / 6) / 4, abs=1e-6)
+    below, above = (
+        metrics.AUC(summation_method=way, thresholds=[0.45])(BITS, CHANCES) for way in ("minoring", "majoring")
+    )
+    # The curve goes through (0, 0), (1/2, 2/3) and (1, 1).
+    assert (below, above) == (pytest.approx(1 / 3), pytest.approx(5 / 6))
+    with pytest.raises(ValueError, match=r"y_pred must have shape \(samples, 2\)"):
+        columns.update_state(BITS, CHANCES)
+    with pytest.raises(ValueError, match="curve must be one of ROC, PR, PRGAIN"):
+        metrics.AUC(curve="XY")
+
+
+def test_f_scores_by_hand():
+    y_true = np.eye(3)[LABELS]  # classes 1, 2, 2, 0; the largest are at 1, 0, 2, 2
+    scores = metrics.F1Score()
+    for rows in (slice(0, 1), slice(1, 4)):
+        scores.update_state(y_true[rows], PROBABILITIES[rows])
+    np.testing.assert_allclose(scores.result(), [0, 1, 1 / 2], atol=1e-6)
+    averages = {name: metrics.F1Score(average=name)(y_true, PROBABILITIES) for name in ("micro", "macro", "weighted")}
+    assert averages == pytest.approx({"micro": 1 / 2, "macro": 1 / 2, "weighted": 1 / 2}, abs=1e-6)
+    assert metrics.FBetaScore(beta=2.0, average="micro", threshold=0.35)(y_true, PROBABILITIES) == pytest.approx(
+        5 * (2 / 4) * (2 / 4) / (4 * 2 / 4 + 2 / 4), abs=1e-6
+    )
+    with pytest.raises(ValueError, match=r"\(samples, classes\), not \(4,\) and \(4, 3\).*to_categorical"):
+        scores.update_state(LABELS, PROBABILITIES)
+
+
+def test_regions_by_hand():
+    y_true, y_pred = np.array([[0, 0], [1, 1]]), np.array([[0, 1], [1, 1]])
+    assert metrics.MeanIoU(3)(y_true, y_pred) == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-6)  # class 2 is not there
+    assert metrics.IoU(2, [1])(y_true, y_pred) == pytest.approx(2 / 3, abs=1e-6)
+    assert metrics.MeanIoU(2, ignore_class=0)(y_true, y_pred) == pytest.approx(1, abs=1e-6)
+    assert metrics.OneHotIoU(2, [0])(np.eye(2)[y_true], np.eye(2)[y_pred]) == pytest.approx(1 / 2, abs=1e-6)
+    weighted = metrics.IoU(2, [1])(y_true, y_pred, sample_weight=[[1, 2], [1, 1]])
+    assert weighted == pytest.approx(2 / 4, abs=1e-6)
+
+
+def test_scores_of_numbers_by_hand():
+    y_true, y_pred = np.array([[1.0], [2.0], [3.0], [6.0]]), np.array([[1.0], [2.0], [4.0], [5.0]])
+    assert metrics.R2Score()(y_true, y_pred) == pytest.approx(1 - 2 / 14)
+    assert metrics.R2Score(num_regressors=1)(y_true, y_pred) == pytest.approx(1 - 2 / 14 * 3 / 2)
+    rows = y_true.T, 2 * y_true.T + 1
+    assert metrics.PearsonCorrelation()(*rows) == pytest.approx(1)
+    assert metrics.ConcordanceCorrelation()(*rows) < 0.7
+    assert metrics.Sum()([[1, 2], [3, 4]], [1, 10]) == 73
+    assert metrics.LogCoshError().name == "logcosh"
+
+
+def test_confusion_matrix():
+    y_true, y_pred = ["cat", "cow", "cat", "dog"], ["cat", "cat", "dog", "dog"]
+    matrix = metrics.confusion_matrix(y_true, y_pred)
+    np.testing.assert_array_equal(matrix, [[1, 0, 1], [1, 0, 0], [0, 0, 1]])
+    assert matrix.dtype.kind == "i"
+    chosen = metrics.confusion_matrix(y_true, y_pred, labels=["dog", "cat"])
+    np.testing.assert_array_equal(chosen, [[1, 0], [1, 1]])
+    shares = metrics.confusion_matrix(y_true, y_pred, normalize="true", sample_weight=[1, 1, 3, 1])
+    np.testing.assert_allclose(shares, [[1 / 4, 0, 3 / 4], [1, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(metrics.confusion_matrix(np.eye(3)[LABELS], PROBABILITIES).sum(axis=1), [1, 1, 2])
+    with pytest.raises(ValueError, match="one label for each sample, not 3 and 2"):
+        metrics.confusion_matrix([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="normalize must be"):
+        metrics.confusion_matrix([1], [1], normalize="rows")

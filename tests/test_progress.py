@@ -10,9 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastconv.callbacks import CallbackList
-from fastconv.models import progress
-from fastconv.models.progress import ProgressBar, format_logs, format_seconds, resolve_verbose
+from fastconv.callbacks import CallbackList, progbar_logger
+from fastconv.callbacks.progbar_logger import ProgbarLogger, format_logs, format_seconds, resolve_verbose
 
 
 class Terminal(io.StringIO):
@@ -34,7 +33,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(progbar_logger.time, "perf_counter", lambda: Clock.now)
     return Clock
 
 
@@ -47,7 +46,7 @@ def on_terminal(monkeypatch):
 
 
 def fit(clock, verbose="auto", epochs=2, steps=4, seconds_per_step=0.013, known_steps=True):
-    run = CallbackList(ProgressBar(), verbose=verbose, epochs=epochs, steps=steps if known_steps else None)
+    run = CallbackList(ProgbarLogger(), verbose=verbose, epochs=epochs, steps=steps if known_steps else None)
     run.on_train_begin()
     for epoch in range(epochs):
         run.on_epoch_begin(epoch)
@@ -81,7 +80,7 @@ def test_a_run_of_one_step_counts_its_only_step(clock, capsys):
 
 
 def test_evaluate_and_predict(clock, capsys):
-    run = CallbackList(ProgressBar(), verbose=2, epochs=1, steps=2)
+    run = CallbackList(ProgbarLogger(), verbose=2, epochs=1, steps=2)
     run.on_test_begin()
     for batch in range(2):
         clock.now += 0.25
@@ -99,7 +98,7 @@ def test_evaluate_and_predict(clock, capsys):
 
 
 def test_validation_counts_again_after_fit(clock, capsys):
-    bar = ProgressBar()
+    bar = ProgbarLogger()
     run = CallbackList(bar, verbose=2, epochs=1, steps=1)
     run.on_train_begin()
     run.on_train_end()
@@ -139,7 +138,7 @@ def test_a_terminal_gets_a_bar_without_known_steps(clock, monkeypatch):
 
 def test_the_cursor_comes_back_after_an_error(clock, monkeypatch):
     terminal = on_terminal(monkeypatch)
-    run = CallbackList(ProgressBar(), verbose=1, epochs=1, steps=3)
+    run = CallbackList(ProgbarLogger(), verbose=1, epochs=1, steps=3)
     with pytest.raises(KeyboardInterrupt), run:
         run.on_train_begin()
         run.on_epoch_begin(0)
@@ -208,8 +207,8 @@ def test_format_logs(value, text):
 def test_rich_is_imported_only_for_a_bar():
     code = (
         "import sys; from fastconv.callbacks import CallbackList\n"
-        "from fastconv.models.progress import ProgressBar\n"
-        "run = CallbackList(ProgressBar(), verbose=1, epochs=1, steps=1)\n"
+        "from fastconv.callbacks.progbar_logger import ProgbarLogger\n"
+        "run = CallbackList(ProgbarLogger(), verbose=1, epochs=1, steps=1)\n"
         "run.on_train_begin(); run.on_epoch_begin(0); run.on_epoch_end(0, {}); run.on_train_end()\n"
         "sys.exit('rich' in sys.modules)"
     )

@@ -6,29 +6,7 @@ import math
 import warnings
 from typing import Any
 
-from fastconv import losses, metrics
 from fastconv.callbacks.callback import Callback, Logs
-
-_HIGHER_IS_BETTER = (
-    metrics.Accuracy,
-    metrics.BinaryAccuracy,
-    metrics.CategoricalAccuracy,
-    metrics.SparseCategoricalAccuracy,
-    metrics.SparseTopKCategoricalAccuracy,
-    metrics.TopKCategoricalAccuracy,
-)
-_LOWER_IS_BETTER = (
-    metrics.BinaryCrossentropy,
-    metrics.CategoricalCrossentropy,
-    metrics.CategoricalHinge,
-    metrics.Hinge,
-    metrics.KLDivergence,
-    metrics.MeanAbsoluteError,
-    metrics.MeanSquaredError,
-    metrics.Poisson,
-    metrics.RootMeanSquaredError,
-    metrics.SparseCategoricalCrossentropy,
-)
 
 
 class MonitorCallback(Callback):
@@ -88,12 +66,8 @@ class MonitorCallback(Callback):
         if name == "loss":
             return "min"
         for known, metric in zip(self.model.metrics_names, self.model.metrics, strict=True):
-            if known == name:
-                if isinstance(metric, _HIGHER_IS_BETTER):
-                    return "max"
-                # A loss's name among the metrics: "mse".
-                if isinstance(metric, _LOWER_IS_BETTER) or name in losses.NAMES:
-                    return "min"
+            if known == name and metric.direction is not None:
+                return "max" if metric.direction == "up" else "min"
         raise ValueError(
             f"{type(self).__name__} cannot tell whether {self.monitor!r} should grow or shrink. Pass "
             f'mode="max" or mode="min", or monitor a loss or a compiled metric.'

@@ -13,6 +13,22 @@ from fastconv.layers.dense import Dense
 from fastconv.layers.depthwise import DepthwiseConv2D
 from fastconv.layers.global_pooling import GlobalAveragePooling2D, GlobalAvgPool2D, GlobalMaxPool2D, GlobalMaxPooling2D
 from fastconv.layers.input import Input, InputLayer
+from fastconv.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from fastconv.layers.noise import ActivityRegularization, AlphaDropout, GaussianDropout, GaussianNoise
 from fastconv.layers.normalization import BatchNormalization
 from fastconv.layers.one_dimensional import (
@@ -54,13 +70,16 @@ SeparableConvolution2D = SeparableConv2D
 __all__ = [
     "Activation",
     "ActivityRegularization",
+    "Add",
     "AlphaDropout",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AvgPool1D",
     "AvgPool2D",
     "BatchNormalization",
     "CenterCrop",
+    "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -98,6 +117,9 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
@@ -120,13 +142,21 @@ __all__ = [
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "Subtract",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "ZeroPadding1D",
     "ZeroPadding2D",
+    "add",
+    "average",
+    "concatenate",
     "deserialize",
+    "maximum",
+    "minimum",
+    "multiply",
     "serialize",
+    "subtract",
 ]
 
 _TABLE = Table(
@@ -135,11 +165,14 @@ _TABLE = Table(
     (
         Activation,
         ActivityRegularization,
+        Add,
         AlphaDropout,
+        Average,
         AveragePooling1D,
         AveragePooling2D,
         BatchNormalization,
         CenterCrop,
+        Concatenate,
         Conv1D,
         Conv1DTranspose,
         Conv2D,
@@ -165,6 +198,9 @@ _TABLE = Table(
         LeakyReLU,
         MaxPooling1D,
         MaxPooling2D,
+        Maximum,
+        Minimum,
+        Multiply,
         Normalization,
         PReLU,
         Permute,
@@ -185,6 +221,7 @@ _TABLE = Table(
         Softmax,
         SpatialDropout1D,
         SpatialDropout2D,
+        Subtract,
         UnitNormalization,
         UpSampling1D,
         UpSampling2D,
@@ -195,16 +232,28 @@ _TABLE = Table(
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
-    """The layer in Keras 3's layout, without its weights."""
-    config = _TABLE.serialize(layer)
+    """The layer, which may be a model, in Keras 3's layout, without its weights."""
+    config = _with_models().serialize(layer)
+    if hasattr(layer, "_graph"):
+        functional = type(layer).__name__ == "Functional"  # for which Keras looks under a name that is not public
+        config["module"] = "keras.src.models.functional" if functional else "keras"
+        config["registered_name"] = "Functional" if functional else None
+        return {**config, "build_config": {"input_shape": layer.input_shape if layer.built else None}}
     is_input = isinstance(layer, InputLayer)
     return config if is_input or not layer.built else {**config, "build_config": {"input_shape": layer.input_shape}}
 
 
 def deserialize(config: Mapping[str, Any]) -> Any:
-    """The layer of `{"class_name": ..., "config": {...}}`, not built; only this library's own layers.
+    """The layer of `{"class_name": ..., "config": {...}}`, not built; only this library's own layers and models.
 
     Raises:
         ValueError: another form, an unknown class, or arguments that the class does not take.
     """
-    return _TABLE.deserialize(config)
+    return _with_models().deserialize(config)
+
+
+def _with_models() -> Table:
+    """The table with the models in it: they are layers made of layers, so they add themselves when they are there."""
+    import fastconv.models  # noqa: F401
+
+    return _TABLE

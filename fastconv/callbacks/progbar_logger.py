@@ -1,6 +1,6 @@
 """What `fit`, `evaluate` and `predict` show: a bar on a terminal, one line per epoch elsewhere.
 
-    with CallbackList([*callbacks, ProgressBar()], model=model, verbose=verbose, epochs=5, steps=938) as run:
+    with CallbackList(callbacks, add_progbar=True, model=model, verbose=verbose, epochs=5, steps=938) as run:
         run.on_train_begin() ...
 
 The bar is one line, rewritten at most ten times a second. It ends as the line that a pipe or a log file gets:
@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Protocol
 
-from fastconv.callbacks import Callback
+from fastconv.callbacks.callback import Callback
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 
@@ -34,7 +34,7 @@ def resolve_verbose(verbose: int | str) -> int:
     return 1 if sys.stdout.isatty() or _in_notebook() else 2
 
 
-class ProgressBar(Callback):
+class ProgbarLogger(Callback):
     """Shows a run as `params["verbose"]` says; silent while `fit` evaluates its validation data."""
 
     def __init__(self) -> None:
