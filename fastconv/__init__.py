@@ -13,23 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastconv import (
         activations,
+        applications,
         backend,
         callbacks,
         config,
         constraints,
         datasets,
+        export,
         initializers,
         kernels,
         layers,
         learn,
         losses,
         metrics,
+        mixed_precision,
         models,
         ops,
         optimizers,
         plot,
+        preprocessing,
         random,
         regularizers,
+        saving,
         testing,
         utils,
     )
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from fastconv.layers import Input, InputLayer, Layer
     from fastconv.losses import Loss
     from fastconv.metrics import Metric
-    from fastconv.models import Sequential
+    from fastconv.models import Model, Sequential
     from fastconv.optimizers import Optimizer
     from fastconv.regularizers import Regularizer
     from fastconv.variable import Variable
@@ -54,11 +59,13 @@ __all__ = [
     "Layer",
     "Loss",
     "Metric",
+    "Model",
     "Optimizer",
     "Regularizer",
     "Sequential",
     "Variable",
     "activations",
+    "applications",
     "autotune",
     "backend",
     "callbacks",
@@ -66,18 +73,22 @@ __all__ = [
     "constraints",
     "datasets",
     "device",
+    "export",
     "initializers",
     "kernels",
     "layers",
     "learn",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "plot",
     "random",
     "regularizers",
+    "saving",
     "testing",
     "utils",
 ]
@@ -90,6 +101,7 @@ _HOMES = {
     "Layer": "layers",
     "Loss": "losses",
     "Metric": "metrics",
+    "Model": "models",
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
     "Sequential": "models",

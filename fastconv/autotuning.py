@@ -116,6 +116,8 @@ def _work_of_model(model: Any, batch_size: int, training: bool) -> list[tuple[st
     from fastconv.models.plan import BackwardPlan
 
     shape = model.input_shape
+    if isinstance(shape, (list, dict)):
+        raise ValueError(f"autotune needs a model with one input; this one has {len(shape)}.")
     if any(size is None for size in shape[1:]):
         raise ValueError(f"autotune needs inputs of a known shape; the model takes {shape}.")
     found: dict[tuple[str, Any], None] = {}
@@ -124,14 +126,13 @@ def _work_of_model(model: Any, batch_size: int, training: bool) -> list[tuple[st
         found[kernel.op, problem] = None
         call()
 
-    layers, buffers, state = copy.deepcopy(model.layers), ReusedBuffers(), random.generator().bit_generator.state
+    plan, buffers, state = copy.deepcopy(model.forward_plan), ReusedBuffers(), random.generator().bit_generator.state
     x = np.zeros((batch_size, *shape[1:]), model.dtype)
     try:
         with dispatch.observed(note):
-            for layer in layers:
-                x = layer.forward(x, training, buffers)
+            outputs = plan.run([x], training, buffers)
             if training:
-                BackwardPlan.of(layers).run(np.zeros_like(x), buffers, True)
+                BackwardPlan.of(plan).run([np.zeros_like(y) for y in outputs], buffers)
     finally:
         random.generator().bit_generator.state = state
     return list(found)

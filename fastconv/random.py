@@ -6,8 +6,10 @@ in program order, so that a seed gives the same bits on every run and at every t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -39,3 +41,40 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         _generator = before
+
+
+# The states of this generator, of NumPy's global one and of Python's: programs draw from all three.
+State = tuple[Any, Any, Any]
+
+
+def get_state() -> State:
+    """The state of everything that `utils.set_random_seed` seeds."""
+    return _generator.bit_generator.state, np.random.get_state(), random.getstate()  # noqa: NPY002
+
+
+def set_state(state: State) -> None:
+    """Go back to what `get_state` gave."""
+    _generator.bit_generator.state = state[0]
+    np.random.set_state(state[1])  # noqa: NPY002
+    random.setstate(state[2])
+
+
+def state_to_json(state: State) -> dict[str, Any]:
+    """The state as a JSON object."""
+    name, keys, *rest = state[1]
+    return {"fastconv": state[0], "numpy": [name, keys.tolist(), *rest], "python": state[2]}
+
+
+def state_from_json(described: Mapping[str, Any]) -> State:
+    """The opposite of `state_to_json`.
+
+    Raises:
+        ValueError, TypeError, LookupError, OverflowError: it is no state.
+    """
+    version, keys, gauss = described["python"]
+    state = described["fastconv"], tuple(described["numpy"]), (version, tuple(keys), gauss)
+    # Tried where it does no harm.
+    np.random.default_rng().bit_generator.state = state[0]
+    np.random.RandomState().set_state(state[1])
+    random.Random().setstate(state[2])
+    return state

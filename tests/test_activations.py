@@ -14,13 +14,19 @@ VARIANTS = [
     activations.LeakyReLU(negative_slope=0.3),
     activations.ELU(alpha=0.4),
     activations.GELU(approximate=True),
+    activations.CELU(alpha=0.7),
+    activations.HardShrink(threshold=2),
+    activations.SoftShrink(threshold=0.75),
+    activations.Threshold(threshold=-1, default_value=-5),
+    activations.SquarePlus(b=2),
+    activations.Sparsemax(axis=0),
     activations.Softmax(axis=1),
     activations.LogSoftmax(axis=0),
 ]
 ALL = [*activations._DEFAULTS.values(), *VARIANTS]
 IDS = [f"{act.name}{act.get_config() or ''}" for act in ALL]
 # Points at which some derivative jumps.
-CORNERS = (-3, 0, 0.75, 2, 2.5, 3, 6)
+CORNERS = (-3, -1, -0.5, 0, 0.5, 0.75, 1, 2, 2.5, 3, 6)
 
 
 @pytest.fixture
@@ -118,6 +124,18 @@ def test_large_inputs(act, dtype):
         ("softsign", -3.0, -0.75),
         ("exponential", 2.0, math.exp(2)),
         ("hard_sigmoid", 1.5, 0.75),
+        ("celu", -1.0, math.exp(-1) - 1),
+        ("hard_tanh", -1.5, -1.0),
+        ("hard_shrink", 0.4, 0.0),
+        ("hard_shrink", -0.6, -0.6),
+        ("soft_shrink", -0.6, -0.1),
+        ("threshold", -0.1, 0.0),
+        ("sparse_plus", 0.5, 0.5625),
+        ("sparse_plus", 3.0, 3.0),
+        ("sparse_sigmoid", 0.5, 0.75),
+        ("squareplus", 1.5, 2.0),
+        ("log_sigmoid", -1.0, -math.log(1 + math.e)),
+        ("tanh_shrink", 0.5, 0.5 - math.tanh(0.5)),
         ("hard_sigmoid", -4.0, 0.0),
         ("silu", 2.0, 2 / (1 + math.exp(-2))),
         ("swish", -1.0, -1 / (1 + math.e)),

@@ -221,7 +221,7 @@ def test_best_only_without_the_value_saves_with_a_warning():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filepath": "m.h5"}, "must end in .keras"),
+        ({"filepath": "m.hdf"}, "must end in .keras or .h5"),
         ({"filepath": "m.keras", "save_weights_only": True}, "must end in .weights.h5"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq"),
         ({"filepath": "m.keras", "save_freq": 0}, "save_freq"),

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from fastconv import callbacks, constraints, initializers, layers, losses, metrics, optimizers, regularizers, utils
-from fastconv.models import saving
-from fastconv.models.saving import load_model
 from fastconv.models.sequential import Sequential
+from fastconv.saving import hdf5, load_model
 
 MEMBERS = ["metadata.json", "config.json", "model.weights.h5"]
 
@@ -187,6 +186,38 @@ def test_training_goes_on_with_the_same_bits(tmp_path, name):
     assert type(loaded.optimizer) is type(model.optimizer)
     assert train(loaded, epochs=2, seed=1).history == uninterrupted
     assert_same(state(loaded), state(model))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_dropout_goes_on_with_the_same_masks(tmp_path, ending):
+    def dropping():
+        model = Sequential([layers.Input((5, 4, 2)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(4)])
+        model.compile("sgd", "mse")
+        return model
+
+    model, x = dropping(), batch()[0]
+    y = np.ones((len(x), 4))
+    model.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    if ending == ".keras":
+        model.save(tmp_path / "model.keras")
+        other = load_model(tmp_path / "model.keras")
+    else:
+        model.save_weights(tmp_path / "model.weights.h5")
+        other = dropping()
+        other.load_weights(tmp_path / "model.weights.h5")
+    for one in (model, other):
+        one.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    assert_same(state(other), state(model))
+
+
+def test_weights_of_the_first_versions_of_keras_3(tmp_path):
+    model = small()
+    model.save_weights(tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5", "r+") as file:
+        file.move("layers", "_layer_checkpoint_dependencies")
+    other = small()
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(other.get_weights(), model.get_weights())
 
 
 def test_weights_alone_bring_the_optimizer_along(tmp_path):
@@ -529,20 +560,6 @@ def test_a_file_of_keras_opens(tmp_path):
     train(model)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras's own, with NumPy
-def test_both_directions_with_keras_itself(tmp_path):
-    real = pytest.importorskip("keras", reason="Keras is not installed")
-    model = convnet()
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    x, y = batch(shape=(11, 9, 3))
-    model.fit(x, y, verbose=0)
-    model.save(tmp_path / "ours.keras")
-    theirs = real.models.load_model(tmp_path / "ours.keras")
-    np.testing.assert_allclose(theirs.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
-    theirs.save(tmp_path / "theirs.keras")
-    assert_same(state(load_model(tmp_path / "theirs.keras"))[:7], model.get_weights())
-
-
 # Files that do not fit, are damaged, or mean harm: nothing may happen but an error that names the file
 
 
@@ -586,8 +603,8 @@ def test_modules_in_a_file_are_never_imported(saved, tmp_path, monkeypatch):
     assert_same(load_model(saved[1]).get_weights(), saved[0].get_weights())
 
 
-@pytest.mark.parametrize("class_name", ["Functional", "Lambda", 7])
-def test_only_sequential_models(saved, class_name):
+@pytest.mark.parametrize("class_name", ["Model", "Lambda", 7])
+def test_only_models_that_there_are(saved, class_name):
     edit_config(saved[1], lambda config: config.update(class_name=class_name))
     refuses(saved[1], "Sequential", repr(class_name))
 
@@ -634,7 +651,7 @@ def test_a_config_with_nonsense(saved, edit):
 
 def test_a_config_that_asks_for_more_memory_than_the_file_has_weights(saved):
     edit_config(saved[1], lambda config: config["config"]["layers"][3]["config"].update(units=2**40))
-    refuses(saved[1], "model.weights.h5")
+    refuses(saved[1], "more weights than the file can hold")
 
 
 def soft_link(file):
@@ -791,7 +808,7 @@ def test_a_huge_declared_size(saved):
 
 
 def test_a_config_that_is_too_long(saved, monkeypatch):
-    monkeypatch.setattr(saving, "_MOST_JSON_BYTES", 1000)
+    monkeypatch.setattr(hdf5, "MOST_TEXT_BYTES", 1000)
     refuses(saved[1], "config.json has", "more than 1000")
 
 
@@ -806,10 +823,6 @@ def test_members_with_paths_are_not_written_anywhere(saved, tmp_path):
 
 def test_other_kinds_of_files(tmp_path):
     model = small()
-    for name in ("a.h5", "a.hdf5"):
-        refuses(tmp_path / name, "older HDF5 format")
-        with pytest.raises(ValueError, match="older HDF5 format"):
-            model.load_weights(tmp_path / name)
     for action in (load_model, model.load_weights, model.save, model.save_weights):
         with pytest.raises(ValueError, match="must end in"):
             action(tmp_path / "a.txt")

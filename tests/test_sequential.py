@@ -99,7 +99,7 @@ def test_what_cannot_be_added():
     before = model.layers
     for bad, message in (
         ("Dense", "takes fastconv.layers.Layer objects; received 'Dense'"),
-        (Sequential(), "takes fastconv.layers.Layer objects"),
+        (Sequential(), "has no layers: add one"),
         (Dense(1, name="dense"), 'has a layer named "dense" already'),
         (Input((3,)), "an input must be the first"),
         (Conv2D(2, 3), r'Layer "conv2d_1" \(Conv2D\) expects inputs of shape'),

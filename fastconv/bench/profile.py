@@ -17,7 +17,7 @@ from fastconv.bench.compare import cost
 from fastconv.bench.limits import Limits, measured
 from fastconv.bench.table import number
 from fastconv.buffers import ReusedBuffers
-from fastconv.models.plan import BackwardPlan
+from fastconv.models.plan import BackwardPlan, ForwardPlan
 from fastconv.ops import dispatch
 
 _LEAST_STEPS = 5
@@ -120,13 +120,13 @@ def _numbers(seconds: float, share: float, flops: int, bytes_: int, least: float
 
 
 def profile(
-    layers: list[Any], x: np.ndarray, name: str, training: bool, through_activation: bool, seconds: float
+    plan: ForwardPlan, x: np.ndarray, name: str, training: bool, through_activation: bool, seconds: float
 ) -> Profile:
-    """Time copies of `layers` on a batch; the layers, and the state of what is random, are left as they were.
+    """Time copies of a plan's layers on a batch; the layers, and the state of what is random, are left as they were.
 
     Args:
-        layers: built.
-        x: a batch of their dtype.
+        plan: a model's, with one input and one output.
+        x: a batch of its layers' dtype.
         name: of the model.
         training: whether to go backward, too, and to drop what Dropout drops.
         through_activation: False where the loss takes the last activation's gradient with its own.
@@ -135,7 +135,7 @@ def profile(
     limits = measured()
     state = random.generator().bit_generator.state
     try:
-        run = _Run(copy.deepcopy(layers), training, through_activation)
+        run = _Run(copy.deepcopy(plan), training, through_activation)
         run.step(x)  # compiles
         run.times.clear()
         run.forget()
@@ -155,9 +155,9 @@ def profile(
 class _Run:
     """Steps through layers; `rows` in the order in which they run, each with a time for every step."""
 
-    def __init__(self, layers: list[Any], training: bool, through_activation: bool) -> None:
-        self._layers, self._training, self._through_activation = layers, training, through_activation
-        self._plan = BackwardPlan.of(layers) if training else None
+    def __init__(self, plan: ForwardPlan, training: bool, through_activation: bool) -> None:
+        self._forward, self._training, self._through_activation = plan, training, through_activation
+        self._plan = BackwardPlan.of(plan) if training else None
         self._buffers = ReusedBuffers()
         self._upstream: np.ndarray | None = None
         self.rows: dict[tuple[str, bool, str | None], ProfileRow] = {}
@@ -171,20 +171,22 @@ class _Run:
     def step(self, x: np.ndarray) -> None:
         """Go forward, and in training backward from a random gradient."""
         whole = 0.0
-        for layer in self._layers:
-            with self._watched(layer, False) as spent:
-                x = layer.forward(x, self._training, self._buffers)
+        values = self._forward.values([x])
+        for step in self._forward.steps:
+            with self._watched(step.layer, False) as spent:
+                step.forward(values, self._training, self._buffers)
             whole += spent[0]
         if self._plan is not None:
+            output = self._forward.outputs[0]
+            y = values[output]
             if self._upstream is None:
-                self._upstream = np.random.default_rng(0).standard_normal(x.shape).astype(x.dtype)
-            grad: Any = self._upstream.copy()  # a layer may write its gradient into the one it gets
-            through_activation = self._through_activation
-            for step in self._plan.steps:
-                with self._watched(step.layer, True) as spent:
-                    grad = step.run(grad, self._buffers, through_activation and step.through_activation)
+                self._upstream = np.random.default_rng(0).standard_normal(y.shape).astype(y.dtype)
+            # A copy: a layer may write its gradient into the one it gets.
+            gradients = self._plan.start([self._upstream.copy()], self._buffers)
+            for back in self._plan.steps:
+                with self._watched(back.layer, True) as spent:
+                    back.run(gradients, self._buffers, self._through_activation or back.step.target != output)
                 whole += spent[0]
-                through_activation = True
         self.times.append(whole)
 
     @contextmanager

@@ -1,5 +1,6 @@
 """Callbacks with Keras's names, arguments and rules."""
 
+from fastconv.callbacks.backup_and_restore import BackupAndRestore
 from fastconv.callbacks.callback import Callback, History
 from fastconv.callbacks.callback_list import CallbackList
 from fastconv.callbacks.csv_logger import CSVLogger
@@ -13,6 +14,7 @@ from fastconv.callbacks.tensorboard import TensorBoard
 from fastconv.callbacks.terminate_on_nan import TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

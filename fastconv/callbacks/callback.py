@@ -20,6 +20,9 @@ class Callback:
 
     model: Any = None
     params: Any = None
+    # Attributes that `BackupAndRestore` keeps: numbers, or lists of arrays of the model's weights' shapes.
+    state_keys: tuple[str, ...] = ()
+    runs_last = False  # whether the callback has to see what the others have done
 
     def set_params(self, params: Logs) -> None:
         self.params = params

@@ -20,6 +20,8 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: epochs at the beginning that are not looked at.
     """
 
+    state_keys = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",

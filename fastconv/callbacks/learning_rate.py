@@ -70,6 +70,8 @@ class ReduceLROnPlateau(MonitorCallback):
         ValueError: `factor` is 1 or more.
     """
 
+    state_keys = ("best", "wait", "cooldown_counter")
+
     def __init__(
         self,
         monitor: str = "val_loss",

@@ -13,7 +13,7 @@ class ModelCheckpoint(MonitorCallback):
     """Saves the model, or its weights, after every epoch or every so many batches.
 
     Args:
-        filepath: ends in ".keras", or in ".weights.h5" for weights only; may hold {epoch:02d}, {batch} and
+        filepath: ends in ".keras" or ".h5", or in ".weights.h5" for weights only; may hold {epoch:02d}, {batch} and
             names from the logs ({val_loss:.2f}), epochs and batches counted from 1. Missing folders are made.
         monitor, mode: as for `MonitorCallback`.
         verbose: 1 prints what is done.
@@ -26,6 +26,8 @@ class ModelCheckpoint(MonitorCallback):
     Raises:
         ValueError: `filepath` ends in something else or names what the logs do not have, bad `save_freq`.
     """
+
+    state_keys = ("best", "_batches_since_save")
 
     def __init__(
         self,
@@ -40,11 +42,11 @@ class ModelCheckpoint(MonitorCallback):
     ) -> None:
         super().__init__(monitor, mode)
         self.filepath = os.fspath(filepath)
-        ending = ".weights.h5" if save_weights_only else ".keras"
-        if not self.filepath.endswith(ending):
+        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
+        if not self.filepath.endswith(endings):
             raise ValueError(
                 f"ModelCheckpoint: with save_weights_only={save_weights_only} the filepath must end in "
-                f"{ending}, not {self.filepath!r}."
+                f"{' or '.join(endings)}, not {self.filepath!r}."
             )
         if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq > 0):
             raise ValueError(f'ModelCheckpoint: save_freq must be "epoch" or a positive number, not {save_freq!r}.')

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
 from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
+from fastconv.layers.budget import spend
 from fastconv.layers.naming import automatic_name
+from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
 
-Shape = tuple[int | None, ...]
+_shapes_only = ContextVar("shapes_only", default=False)
 
 
 def as_shape(shape: Any, argument: str) -> Shape:
@@ -54,7 +59,13 @@ class Layer:
     by_sample = False
     # Whether `backward` takes through_input_relu=True: the input is a ReLU's output, and it applies that gradient too.
     takes_input_relu = False
+    # The integers that decide the layer's next random numbers, which files keep.
+    random_state_keys: tuple[str, ...] = ()
+    trains_by_default = False  # whether a call by hand that does not say is one in training
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
+    # Set by `build`.
+    input_shape: Any = None
+    output_shape: Any = None
 
     def __init__(
         self,
@@ -84,8 +95,7 @@ class Layer:
         self._trainable = trainable
         self._weights: list[Variable] = []
         self._saved: tuple[Any, ...] | None = None
-        self.input_shape: Shape | None = None
-        self.output_shape: Shape | None = None
+        self._nodes: list[Node] = []
 
     # What a subclass says about itself.
 
@@ -138,26 +148,61 @@ class Layer:
 
     # What follows from it.
 
-    def __call__(self, x: Any, training: bool | None = False) -> np.ndarray:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The output for a batch of anything NumPy can read; builds the layer first.
+
+        Called with a `KerasTensor` it computes nothing: the call is recorded, and the tensor that it gives comes back.
+        A `training` given then holds whenever a model runs this call; None leaves it to the model. Else None stands
+        for `trains_by_default`.
 
         Raises:
             ValueError: the batch's shape does not suit the layer.
             TypeError: it holds no real numbers.
         """
+        if is_symbolic(x):
+            return self.record(x, training)
         x = np.asarray(x)
         if x.dtype.kind not in "biuf":
             raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
         self.check_input_shape(x.shape)
         self.build((None, *x.shape[1:]))
-        return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+        in_training = self.trains_by_default if training is None else bool(training)
+        return self.forward(x.astype(self.dtype, copy=False), in_training, FRESH)
+
+    def record(self, inputs: Any, training: bool | None = None) -> Any:
+        """Build the layer for tensors of a model, note the call, and return the tensor that it gives.
+
+        Raises:
+            ValueError: the layer cannot take tensors of these shapes.
+        """
+        shape = map_leaves(lambda tensor: tensor.shape, inputs)
+        self.build(shape)
+        output = KerasTensor(self.compute_output_shape(shape), self.dtype)
+        Node(self, inputs, (output,), training)
+        return output
+
+    @property
+    def input(self) -> Any:
+        """The tensor, or the tensors, that the layer's first call in a model takes; ValueError if there was none."""
+        return self._first_node.inputs
+
+    @property
+    def output(self) -> Any:
+        """The tensor that the layer's first call in a model gives; ValueError if there was none."""
+        return self._first_node.outputs[0]
+
+    @property
+    def _first_node(self) -> Node:
+        if not self._nodes:
+            raise ValueError(f"{self._who} is not part of a model yet: it has no input and no output.")
+        return self._nodes[0]
 
     @property
     def built(self) -> bool:
         """Whether the weights exist."""
         return self.output_shape is not None
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of that shape (batch first, usually None); later calls only check it.
 
         Raises:
@@ -202,12 +247,18 @@ class Layer:
         regularizer: Any = None,
         constraint: Any = None,
         name: str = "variable",
+        dtype: Any = None,
     ) -> Variable:
-        """A new weight, which belongs to the layer from now on."""
+        """A new weight, which belongs to the layer from now on; of the layer's dtype if none is given."""
         make = initializers.get(initializer)
         if make is None:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
-        value = np.ascontiguousarray(make(tuple(shape), self.dtype), self.dtype)
+        spend(math.prod(shape))
+        dtype = dtype or self.dtype
+        if _shapes_only.get():
+            value = np.broadcast_to(np.zeros((), dtype), tuple(shape))
+        else:
+            value = np.require(make(tuple(shape), self.dtype), dtype, "C")
         if value.shape != tuple(shape):
             raise ValueError(f"{self._who}: the initializer of {name} made shape {value.shape}, not {tuple(shape)}.")
         variable = Variable(
@@ -248,6 +299,22 @@ class Layer:
     variables, trainable_variables = weights, trainable_weights
     non_trainable_variables = non_trainable_weights
 
+    def gradient_arrays(self) -> list[np.ndarray]:
+        """Where `backward` writes the gradients of the weights that training may change, in their order."""
+        arrays = []
+        for weight in self._weights:
+            if weight.trainable:
+                if weight.gradient is None:
+                    weight.gradient = np.empty_like(weight.value)
+                arrays.append(weight.gradient)
+        return arrays
+
+    def add_penalty_gradients(self) -> None:
+        """Add the regularizers' gradients to those of the weights."""
+        for weight in self._weights:
+            if weight.regularizer is not None and weight.gradient is not None:
+                weight.gradient += weight.regularizer.gradient(weight.value)
+
     @property
     def losses(self) -> list[float]:
         """The penalties of the trainable weights' regularizers."""
@@ -260,7 +327,7 @@ class Layer:
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights, in order."""
-        return [weight.numpy() for weight in self._weights]
+        return [weight.numpy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Write arrays into the weights, in order.
@@ -268,7 +335,7 @@ class Layer:
         Raises:
             ValueError: another number of arrays, or another shape; no weight is changed then.
         """
-        assign_all(self._who, self._weights, weights)
+        assign_all(self._who, self.weights, weights)
 
     def count_params(self) -> int:
         """The number of elements of all weights.
@@ -278,7 +345,7 @@ class Layer:
         """
         if not self.built:
             raise ValueError(f"{self._who} is not built: it has no weights to count yet.")
-        return sum(weight.value.size for weight in self._weights)
+        return sum(math.prod(weight.shape) for weight in self.weights)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -287,6 +354,10 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the layer's places in models: a copy of the layer has none, a copy of a model restores its own."""
+        return {**self.__dict__, "_nodes": []}
 
     def require_built(self) -> None:
         """RuntimeError if the weights do not exist yet."""
@@ -305,6 +376,41 @@ class Layer:
         if grad.shape != shape:
             raise ValueError(f"{self._who}: grad must have the output's shape {shape}; received {grad.shape}.")
         return self._saved
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within it new weights take no memory: they have shapes, are 0 and cannot be written.
+
+    For whoever wants to know how large a model is before it is made.
+    """
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
+
+
+class WeightlessLayer(Layer):
+    """Base of layers without weights: a subclass defines `forward` and `input_gradient`."""
+
+    by_sample = True
+
+    def backward(
+        self,
+        grad: np.ndarray,
+        buffers: Buffers = FRESH,
+        *,
+        need_input_grad: bool = True,
+        need_weight_grad: bool = True,
+        through_activation: bool = True,
+    ) -> np.ndarray | None:
+        saved = self._recall(grad)
+        return self.input_gradient(grad, saved, buffers) if need_input_grad else None
+
+    def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
+        """The input's gradient from the output's, see `backward`; `saved` is what `forward` put into `_saved`."""
+        raise NotImplementedError(f"{type(self).__name__} must define input_gradient(grad, saved, buffers).")
 
 
 def gradient_out(grad: np.ndarray, buffers: Buffers) -> np.ndarray:

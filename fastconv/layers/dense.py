@@ -75,7 +75,7 @@ class Dense(KernelLayer):
         return (*self.check_input_shape(input_shape)[:-1], self.units)
 
     def make_weights(self, input_shape: Shape) -> None:
-        self.add_kernel((input_shape[-1] or 0, self.units))
+        self.add_kernel((input_shape[-1] or 0, self.units), self.units)
 
     def as_problem(self, input_shape: tuple[int, ...]) -> Conv2DProblem:
         rows = math.prod(input_shape[:-1])

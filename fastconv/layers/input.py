@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers.base import Layer, as_sequence, as_shape
+from fastconv.layers.tensor import KerasTensor, Node
 
 
 class InputLayer(Layer):
@@ -49,6 +50,7 @@ class InputLayer(Layer):
         self.batch_shape = as_shape(batch_shape, "batch_shape")
         self.dtype = self.dtype if dtype is None else np.dtype(dtype).name
         self.input_shape = self.output_shape = self.batch_shape
+        Node(self, None, (KerasTensor(self.batch_shape, self.dtype, self.name),))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -69,6 +71,6 @@ def Input(
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
     optional: bool = False,
-) -> InputLayer:
-    """An `InputLayer`, under the name that programs for Keras use; arguments as there."""
-    return InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, optional, name)
+) -> KerasTensor:
+    """The tensor that a model begins with, of an `InputLayer` made for it; arguments as there."""
+    return InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, optional, name).output

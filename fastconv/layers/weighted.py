@@ -83,8 +83,8 @@ class KernelLayer(Layer):
         """The opposite view of `as_images`; `leading` are the layer's input sizes without the last."""
         raise NotImplementedError
 
-    def add_kernel(self, shape: tuple[int, ...]) -> None:
-        """Create the kernel, of that shape, and the bias, an element for each of the kernel's last axis."""
+    def add_kernel(self, shape: tuple[int, ...], outputs: int) -> None:
+        """Create the kernel, of that shape, and the bias, an element for each of the output's channels."""
         if self.algorithm != "auto":
             device = kernels.get("conv2d", self.algorithm).device
             for op in _BACKWARD:
@@ -99,7 +99,7 @@ class KernelLayer(Layer):
         )
         if self.use_bias:
             self.bias = self.add_weight(
-                shape[-1:],
+                (outputs,),
                 self.bias_initializer,
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
@@ -109,19 +109,35 @@ class KernelLayer(Layer):
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         problem = self.as_problem(x.shape)
         images = for_kernel(self.as_images(x, problem.x_shape), self._dtype, buffers, self, "input")
+        bias = self.bias.value if self.bias is not None else None
+        output, fused = self.convolve(problem, images, self.kernel.value, bias, self._is_relu, not training, buffers)
+        y, before = self.activated(self.from_images(output, x.shape[:-1]), fused, buffers)
+        self._saved = (y, before, images, problem, x.shape)
+        return y
+
+    def convolve(
+        self,
+        problem: Conv2DProblem,
+        images: np.ndarray,
+        kernel: np.ndarray,
+        bias: np.ndarray | None,
+        relu: bool,
+        fixed: bool,
+        buffers: Buffers,
+    ) -> tuple[np.ndarray, bool]:
+        """The convolution's output (N, P, Q, K), and whether the ReLU asked for is in it; see `dispatch.run`."""
         output = buffers.empty(self, "output", problem.y_shape, self.dtype)
-        fused = run(
-            "conv2d",
-            problem,
-            images,
-            self.kernel.value.reshape(problem.w_shape),
-            self.bias.value if self.bias is not None else None,
-            output,
-            algorithm=self.algorithm,
-            fixed=not training,
-            relu=True if self._is_relu else None,
-        )
-        y, before = self.from_images(output, x.shape[:-1]), None
+        w, algorithm = kernel.reshape(problem.w_shape), self.algorithm
+        wanted = True if relu else None
+        fused = run("conv2d", problem, images, w, bias, output, algorithm=algorithm, fixed=fixed, relu=wanted)
+        return output, fused
+
+    def activated(self, y: np.ndarray, fused: bool, buffers: Buffers) -> tuple[np.ndarray, np.ndarray | None]:
+        """The layer's output from what the convolution wrote, and that itself if `backward` needs it.
+
+        fused: whether the activation, a ReLU, is in it already.
+        """
+        before = None
         if self.activation.needs_input:
             before, y = y, empty_like(y, buffers, self, "activated")
             self.activation.forward(before, y)
@@ -129,8 +145,17 @@ class KernelLayer(Layer):
             self.activation.forward(y, y)
         if self.activity_regularizer is not None:
             self._activity_loss = self.activity_regularizer(y) / max(len(y), 1)
-        self._saved = (y, before, images, problem, x.shape)
-        return y
+        return y, before
+
+    def before_activation(
+        self, grad: np.ndarray, y: np.ndarray, before: np.ndarray | None, buffers: Buffers, through_activation: bool
+    ) -> np.ndarray:
+        """The gradient for the convolution's output from that for the layer's, y."""
+        if self.activity_regularizer is not None:
+            grad = grad + self.activity_regularizer.gradient(y) / y.dtype.type(max(len(y), 1))
+        if through_activation and self.activation is not activations.linear:
+            grad = self.activation.backward(grad, y, before, gradient_out(grad, buffers))
+        return grad
 
     def backward(
         self,
@@ -143,10 +168,7 @@ class KernelLayer(Layer):
         through_input_relu: bool = False,
     ) -> np.ndarray | None:
         y, before, images, problem, input_shape = self._recall(grad)
-        if self.activity_regularizer is not None:
-            grad = grad + self.activity_regularizer.gradient(y) / y.dtype.type(max(len(y), 1))
-        if through_activation and self.activation is not activations.linear:
-            grad = self.activation.backward(grad, y, before, gradient_out(grad, buffers))
+        grad = self.before_activation(grad, y, before, buffers, through_activation)
         gy = for_kernel(self.as_images(grad, problem.y_shape), self._dtype, buffers, self, "grad")
         if need_weight_grad:
             self._weight_gradients(problem, images, gy)
@@ -161,23 +183,21 @@ class KernelLayer(Layer):
         return self.from_images(gx, input_shape[:-1])
 
     def _weight_gradients(self, problem: Conv2DProblem, images: np.ndarray, gy: np.ndarray) -> None:
-        gradients = []
-        for weight in self._weights:
-            if weight.gradient is None:
-                weight.gradient = np.empty_like(weight.value)
-            gradients.append(weight.gradient)
-        gw, gb = gradients[0].reshape(problem.w_shape), gradients[1] if self.use_bias else None
+        gw, *gb = self.gradient_arrays()
         op = "conv2d_backward_filter"
-        run(op, problem, images, gy, gw, gb, algorithm=self._algorithms[op])
-        for weight, gradient in zip(self._weights, gradients, strict=True):
-            if weight.regularizer is not None:
-                gradient += weight.regularizer.gradient(weight.value)
+        arrays = images, gy, gw.reshape(problem.w_shape), gb[0] if gb else None
+        run(op, problem, *arrays, algorithm=self._algorithms[op])
+        self.add_penalty_gradients()
+
+    @property
+    def activity_losses(self) -> list[float]:
+        """The penalty on the last `forward`'s output, per sample, if there is one."""
+        return [] if self.activity_regularizer is None else [self._activity_loss]
 
     @property
     def losses(self) -> list[float]:
-        """The penalties of the regularizers; that on the activity is the last `forward`'s, per sample."""
-        activity = [] if self.activity_regularizer is None else [self._activity_loss]
-        return activity + super().losses
+        """The penalties of the regularizers, that on the activity first."""
+        return self.activity_losses + super().losses
 
     @property
     def has_losses(self) -> bool:

@@ -1,17 +1,20 @@
-"""`Sequential`: the model. Layers are in `stack.py`, training in `training.py`; here is what is shown and kept."""
+"""`Sequential`: the model whose layers stand one behind another."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from fastconv import layers as layer_module
+from fastconv.layers import InputLayer, Layer
+from fastconv.layers.base import Shape, as_shape
+from fastconv.layers.tensor import KerasTensor
+from fastconv.models.graph import Graph
+from fastconv.models.model import Model
 from fastconv.models.training import Trainer
 
 
-class Sequential(Trainer):
+class Sequential(Model):
     """A stack of layers, each with one input and one output, `keras.Sequential`.
 
     Its weights exist as soon as the shape of the input is known: from an `Input` or `input_shape=` at the
@@ -28,43 +31,114 @@ class Sequential(Trainer):
             end `fit`; history: the `History` of the last `fit`.
     """
 
-    def summary(self, *args: Any, **kwargs: Any) -> None:
-        """Print the layers, their output shapes and their numbers of parameters; see `models.summary`."""
-        from fastconv.models.summary import print_summary
+    def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        Trainer.__init__(self, name=name, trainable=trainable)
+        self._input: InputLayer | None = None
+        self._layers: list[Layer] = []
+        self._tensors: list[KerasTensor] = []  # the input and what each layer makes, once that is known
+        for layer in layers or ():
+            self.add(layer)
 
-        print_summary(self, *args, **kwargs)
-
-    def profile(
-        self, x: Any, training: bool = True, seconds: float = 1.0, print_fn: Callable[[str], object] | None = None
-    ) -> Any:
-        """Print where the time of a step goes: for each layer its kernels, their time, FLOPs and bytes, how near they
-        come to this machine's measured limits, and what the layer does beside them.
-
-        Weights, gradients, metrics and the state of what is random stay as they are.
-
-        Args:
-            x: one batch, as large as those that will be used.
-            training: forward and backward with a random gradient in place of the loss's; False for inference.
-            seconds: how long to repeat the step, at least.
-            print_fn: called once with the whole text in place of `print`.
-
-        Returns:
-            The `bench.profile.Profile`, whose `rows` have the numbers.
+    def add(self, layer: Any) -> None:
+        """Append a layer and, if the shape of the model's input is known, build it.
 
         Raises:
-            ValueError: `x` does not suit the model or has no samples.
+            ValueError: not a layer, one of that name is there, a second input, another dtype, or a layer
+                that cannot take what the last one gives. The model is unchanged then.
         """
-        from fastconv.bench.profile import profile
+        if isinstance(layer, KerasTensor) and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
+        if not isinstance(layer, Layer):
+            raise ValueError(f"{self._who} takes fastconv.layers.Layer objects; received {layer!r}.")
+        if layer.name in [other.name for other in (self._input, *self._layers) if other is not None]:
+            raise ValueError(f'{self._who} has a layer named "{layer.name}" already; give this one another name.')
+        if isinstance(layer, InputLayer):
+            if self._input is not None or self._layers:
+                raise ValueError(f"{self._who}: an input must be the first thing added; received {layer}.")
+            self._input, self._tensors = layer, [layer.output]
+            return
+        if self._layers and layer.dtype != self._layers[0].dtype:
+            raise ValueError(
+                f"{self._who} computes in {self._layers[0].dtype}; received {layer} of dtype {layer.dtype}."
+            )
+        source = self._input
+        if source is None and not self._layers:
+            declared = layer.input_shape if isinstance(layer, Model) and layer.built else layer.declared_input_shape
+            source = None if declared is None else InputLayer(batch_shape=declared)
+        if source is not None:
+            tensors = self._tensors or [source.output]
+            self._become([*self._layers, layer], [*tensors, self._record(layer, tensors[-1])])
+        self._input = source
+        self._layers.append(layer)
 
-        batches = self._batches(x, None, None, None)
-        first = batches.peek()[0]
-        if not len(first):
-            raise ValueError(f"{self._who}: profile() needs samples; received x of shape {first.shape}.")
-        self.prepare_input(first)
-        fused = self.compiled and self._combines_loss_and_activation
-        found = profile(self.layers, batches.whole()[0], self.name, training, not fused, seconds)
-        (print_fn or print)(found.text())
-        return found
+    def pop(self) -> Layer:
+        """Remove the last layer and return it.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not self._layers:
+            raise ValueError(f"{self._who} has no layers to remove.")
+        layer = self._layers.pop()
+        self._become(self._layers, self._tensors[: len(self._layers) + 1])
+        return layer
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the weights for inputs of that shape, the batch's size (usually None) first.
+
+        Raises:
+            ValueError: the model has no layers, is built for another shape, or a layer cannot take what it
+                would get. Nothing is built then.
+        """
+        if not self._layers:
+            raise ValueError(f"{self._who} has no layers: add one before it is built.")
+        if input_shape is None:
+            return
+        shape = as_shape(input_shape, "input_shape")
+        if self._input is not None:
+            if self._input.batch_shape != shape:
+                raise ValueError(
+                    f"{self._who} takes inputs of shape {self._input.batch_shape}; it cannot be built for {shape}."
+                )
+            return
+        self.compute_output_shape(shape)
+        source = InputLayer(batch_shape=shape)
+        tensors = [source.output]
+        for layer in self._layers:
+            tensors.append(self._record(layer, tensors[-1]))
+        self._become(self._layers, tensors)
+        self._input = source
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output's shape for inputs of that shape; ValueError if a layer cannot take what it would get."""
+        if self.built:
+            return super().compute_output_shape(input_shape)
+        shape = as_shape(input_shape, "input_shape")
+        for layer in self._layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def _record(self, layer: Layer, tensor: KerasTensor) -> KerasTensor:
+        made = layer.record(tensor)
+        if not isinstance(made, KerasTensor):
+            raise ValueError(f"{self._who} takes layers with one output; received {layer}, which has several.")
+        return made
+
+    def _become(self, layers: Sequence[Layer], tensors: list[KerasTensor]) -> None:
+        self._set_graph(Graph(tensors[:1], tensors[-1:]) if tensors and layers else None)
+        self._tensors = tensors
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the input."""
+        return list(self._layers)
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the input with the batch first; ValueError if it is not known."""
+        if self._input is None:
+            raise ValueError(f"{self._who} does not know the shape of its input yet.")
+        return self._input.batch_shape
 
     def get_config(self) -> dict[str, Any]:
         """Name, dtype and layers in Keras 3's layout, without weights and what `compile` was given."""
@@ -93,26 +167,3 @@ class Sequential(Trainer):
         if not config.get("trainable", True):
             model._trainable = False
         return model
-
-    def to_json(self, **options: Any) -> str:
-        """The config as JSON text; `options` are for `json.dumps`."""
-        described = {"module": "keras", "class_name": "Sequential", "config": self.get_config()}
-        return json.dumps({**described, "registered_name": None}, **options)
-
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write layers, weights, and what `compile` was given, to a `.keras` file; see `models.saving`."""
-        from fastconv.models.saving import save_model
-
-        save_model(self, filepath, overwrite=overwrite)
-
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write the weights to a `.weights.h5` file; see `models.saving`."""
-        from fastconv.models.saving import save_weights
-
-        save_weights(self, filepath, overwrite=overwrite)
-
-    def load_weights(self, filepath: str | os.PathLike[str], **options: Any) -> None:
-        """Read weights that `save_weights` wrote; see `models.saving`."""
-        from fastconv.models.saving import load_weights
-
-        load_weights(self, filepath, **options)

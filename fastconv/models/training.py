@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -12,7 +13,6 @@ import numpy as np
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
 from fastconv.callbacks.progbar_logger import resolve_verbose
-from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
     ArrayBatches,
@@ -25,7 +25,11 @@ from fastconv.models.data import (
     is_stream,
 )
 from fastconv.models.later import LaterLogs
+from fastconv.models.objectives import Objectives, sample_weight_of_each
+from fastconv.models.parts import Parts, batch_shape, each
+from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
+from fastconv.models.position import Position
 from fastconv.ops.dispatch import fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
@@ -33,14 +37,16 @@ _quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
 
 
 class Trainer(Compiled):
-    """The part of `Sequential` that learns. All arguments mean what they mean in Keras."""
+    """The part of a model that learns. All arguments mean what they mean in Keras."""
 
     history: History | None = None
+    position: Position | None = None  # while `fit` runs
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
         self._runner: Any = None
+        self._kept_on_cpu: Any = None
 
     def fit(
         self,
@@ -67,8 +73,8 @@ class Trainer(Compiled):
         `stop_training` is True, a line is printed and the history of the whole epochs so far is returned.
 
         Args:
-            x, y: arrays or nested lists; or x alone: a generator or iterable of (x, y) or (x, y,
-                sample_weight).
+            x, y: arrays or nested lists; or x alone: a `utils.PyDataset`, a generator or an iterable of (x, y) or
+                (x, y, sample_weight).
             batch_size: 32 by default; not with a generator.
             epochs, initial_epoch: the last epoch's number and the first's, from 0.
             verbose: 0 silent, 1 bar, 2 a line an epoch, "auto" a bar on terminals and lines elsewhere.
@@ -76,7 +82,7 @@ class Trainer(Compiled):
             validation_split: the share of the samples, the last ones before shuffling, that only validates.
             validation_data: (x, y), (x, y, sample_weight) or an iterable as for x; overrides
                 `validation_split`.
-            shuffle: whether every epoch takes the samples of arrays in a new order.
+            shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
             steps_per_epoch: batches in an epoch; None for all of them. The next epoch goes on where the last one ended,
@@ -124,29 +130,30 @@ class Trainer(Compiled):
             epochs=epochs,
             steps=source.steps,
         )
-        self.stop_training = interrupted = False
-        with run, _quiet():
+        self.stop_training = False
+        self.position = position = Position(self, source, run, initial_epoch)
+        with run, _quiet(), closing(source):
             run.on_train_begin()
             logs: dict[str, float] = {}
-            epoch = initial_epoch
             try:
-                for epoch in range(initial_epoch, epochs):
-                    logs = self._train_epoch(epoch, source, run)
+                for epoch in range(position.epoch, 0 if position.finished else epochs):
+                    logs = self._train_epoch(epoch, source, run, position)
                     if validation is not None and due(epoch + 1):
                         values = self._evaluate(validation, validation_steps, run)
                         logs.update({f"val_{name}": value for name, value in values.items()})
                         logs = {name: logs[name] for name in sorted(logs)}
+                    position.end_epoch()
                     run.on_epoch_end(epoch, logs)
                     if self.stop_training or source.ran_out:
                         break
             except KeyboardInterrupt:
-                self.stop_training = interrupted = True
+                self.stop_training = position.interrupted = True
             finally:
                 if epochs > 0:
                     self.optimizer.finalize_variable_values(self.trainable_weights)
             run.on_train_end(logs)
-        if interrupted:
-            print(f"Interrupted in epoch {epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
+        if position.interrupted:
+            print(f"Interrupted in epoch {position.epoch + 1}/{epochs}: the weights so far are kept.", flush=True)
         return run.history  # type: ignore[return-value]
 
     def evaluate(
@@ -168,7 +175,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, _quiet(), fixed_filters():
+        with run, _quiet():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -179,8 +186,8 @@ class Trainer(Compiled):
         verbose: int | str = "auto",
         steps: int | None = None,
         callbacks: Any = None,
-    ) -> np.ndarray:
-        """The outputs for all samples of an array, or of a generator of batches, as one array.
+    ) -> Any:
+        """The outputs for all samples of an array, or of a generator of batches, as one array, or several.
 
         Args and Raises: as for `evaluate`; of tuples that a generator yields only x counts.
         """
@@ -188,27 +195,28 @@ class Trainer(Compiled):
         run = self._run_once(batches, steps, callbacks, verbose)
         first = batches.peek()[0]
         self.prepare_input(first)
-        outputs: list[np.ndarray] = []
-        result: np.ndarray | None = None
+        outputs: list[list[np.ndarray]] = []
+        results: list[np.ndarray] = []
         if isinstance(batches, ArrayBatches):
             count = min(batches.samples, (run.params or {})["steps"] * batches.batch_size)
-            sizes: Any = self.compute_output_shape(first.shape)[1:]
-            result = np.empty((count, *sizes), self.dtype)
+            shapes: Any = self.compute_output_shape(first.shape)
+            shapes = shapes if isinstance(shapes, list) else [shapes]
+            results = [np.empty((count, *shape[1:]), self.dtype) for shape in shapes]
         done = 0
-        with run, _quiet(), fixed_filters():
+        with run, _quiet(), fixed_filters((run.params or {})["steps"]):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
-                y_pred = self._predict(batch)
-                if result is None:
-                    outputs.append(y_pred.copy())
-                else:
-                    result[done : done + len(y_pred)] = y_pred
-                done += len(y_pred)
+                parts = self._predict(batch)
+                if not results:
+                    outputs.append([part.copy() for part in parts])
+                for result, part in zip(results, parts, strict=False):
+                    result[done : done + len(part)] = part
+                done += len(parts[0])
                 if run.has_predict_batch_hooks:
-                    run.on_predict_batch_end(step, {"outputs": y_pred.copy()})
+                    run.on_predict_batch_end(step, {"outputs": self.as_outputs([part.copy() for part in parts])})
             run.on_predict_end()
-        return np.concatenate(outputs) if result is None else result
+        return self.as_outputs(results or [np.concatenate(column) for column in zip(*outputs, strict=True)])
 
     def train_on_batch(
         self,
@@ -239,7 +247,7 @@ class Trainer(Compiled):
         logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch."""
         if type(x) is np.ndarray and x.dtype == self.dtype and x.shape in self._accepted:
             batch = self.adapt(x)  # the usual case, where a few microseconds show in a batch of one
@@ -248,20 +256,23 @@ class Trainer(Compiled):
             self.prepare_input(batches.peek()[0])
             batch = batches.whole()[0]
         with _quiet():
-            return self._predict(batch).copy()
+            return self.as_outputs([part.copy() for part in self._predict(batch)])
 
     # One step, one epoch.
 
-    def _predict(self, x: np.ndarray) -> np.ndarray:
+    def _predict(self, x: Any) -> list[np.ndarray]:
         """The outputs for a batch, in memory that the next one may use again."""
-        runner = self._on_gpu()
-        return self.forward(x, False, self._buffers) if runner is None else runner.predict(x)
+        runner = runner_for(self, "predict", x)
+        return self._run(each(x), False, self._buffers) if runner is None else [runner.predict(x)]
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "train", x, y, sample_weight)
         if runner is not None:
             runner.train(x, y, sample_weight)
+            return
+        if isinstance(self._objective, Objectives):
+            self._train_outputs(self._objective, batch, plan)
             return
         loss: Any = self._objective.loss
         y_pred = self.forward(x, True, self._buffers)
@@ -270,28 +281,37 @@ class Trainer(Compiled):
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
         value, grad = gradient(y, y_pred, sample_weight, out)
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
-        plan.run(grad, self._buffers, through_activation=not fused)
+        self._change_weights(plan, [grad], (0,) if fused else ())
+
+    def _train_outputs(self, objectives: Objectives, batch: Batch, plan: BackwardPlan) -> None:
+        """A step of a model with several outputs."""
+        x, y, sample_weight = batch
+        found = self._run(each(x), True, self._buffers)
+        grads, values, combined = [], [], []
+        for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
+            loss = objectives.loss[index]
+            grad = self._buffers.empty(self, f"loss_gradient {index}", y_pred.shape, self.dtype)
+            if loss is None or weight == 0:
+                grad.fill(0)
+                values.append(0.0 if loss is None else float(loss(each(y)[index], y_pred)))
+            else:
+                fused = self.forward_plan.ends_in(objectives.fused(index), index)
+                gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
+                of_samples = sample_weight_of_each(sample_weight, len(found))[index]
+                values.append(gradient(each(y)[index], y_pred, of_samples, grad)[0])
+                combined += [index] if fused else []
+                if weight != 1:
+                    grad *= grad.dtype.type(weight)
+            grads.append(grad)
+        total = sum(weight * value for weight, value in zip(objectives.weights, values, strict=True))
+        objectives.update(total + plan.penalty, values, y, found, sample_weight)
+        self._change_weights(plan, grads, combined)
+
+    def _change_weights(self, plan: BackwardPlan, grads: list[np.ndarray], combined: Sequence[int]) -> None:
+        """Go backward from the outputs' gradients, and let the optimizer make its step."""
+        plan.run(grads, self._buffers, combined)
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
-
-    def _on_gpu(self) -> Any:
-        """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
-
-        Raises:
-            gpu.network.Unsupported: the model has a part that runs on the CPU only.
-        """
-        if current_device() == "cpu":
-            if self._runner is not None:
-                self._runner.release()
-                self._runner = None
-            return None
-        from fastconv.gpu.runner import Runner
-
-        if self._runner is None or not self._runner.suits(self):
-            if self._runner is not None:
-                self._runner.release()
-            self._runner = Runner(self)
-        return self._runner
 
     def _logs(self) -> dict[str, float]:
         """The loss and metrics so far."""
@@ -312,27 +332,35 @@ class Trainer(Compiled):
     @property
     def _combines_loss_and_activation(self) -> bool:
         """Whether the loss's gradient goes past the last activation, as softmax and cross-entropy allow."""
-        combined = self._objective.fused_activation
-        return combined is not None and combined == self.layers[-1].output_activation
+        return self.forward_plan.ends_in(self._objective.fused_activation)
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "test", x, y, sample_weight)
         if runner is not None:
             runner.test(x, y, sample_weight)
             return
         loss: Any = self._objective.loss
+        if isinstance(self._objective, Objectives):
+            found = self._run(each(x), False, self._buffers)
+            weights = sample_weight_of_each(sample_weight, len(found))
+            given = zip(loss, each(y), found, weights, strict=True)
+            values = [0.0 if one is None else float(np.sum(one(*arrays))) for one, *arrays in given]
+            total = sum(weight * value for weight, value in zip(self._objective.weights, values, strict=True))
+            self._objective.update(total + self.backward_plan.penalty, values, y, found, sample_weight)
+            return
         y_pred = self.forward(x, False, self._buffers)
         value = float(np.sum(loss(y, y_pred, sample_weight)))
         self._objective.update(value + self.backward_plan.penalty, y, y_pred, sample_weight)
 
-    def _train_epoch(self, epoch: int, source: Epochs, run: CallbackList) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, source: Epochs, run: CallbackList, position: Position) -> dict[str, float]:
         plan = self.backward_plan
         self.reset_metrics()
         run.on_epoch_begin(epoch)
-        for step, batch in enumerate(source):
+        for step, batch in enumerate(source, position.begin_epoch(epoch)):
             run.on_train_batch_begin(step)
             self._train_step(batch, plan)
+            position.batch = step + 1
             if run.has_train_batch_hooks:
                 run.on_train_batch_end(step, self._batch_logs())
             if self.stop_training:
@@ -343,11 +371,12 @@ class Trainer(Compiled):
         self.reset_metrics()
         run.on_test_begin()
         done = 0
-        for done, batch in enumerate(islice(batches, steps), 1):
-            run.on_test_batch_begin(done - 1)
-            self._test_step(batch)
-            if run.has_test_batch_hooks:
-                run.on_test_batch_end(done - 1, self._batch_logs())
+        with fixed_filters(_steps(batches, steps, "steps")):
+            for done, batch in enumerate(islice(batches, steps), 1):
+                run.on_test_batch_begin(done - 1)
+                self._test_step(batch)
+                if run.has_test_batch_hooks:
+                    run.on_test_batch_end(done - 1, self._batch_logs())
         if not done:
             raise ValueError("there are no batches to evaluate: a generator can be used up only once.")
         logs = self._logs()
@@ -355,6 +384,39 @@ class Trainer(Compiled):
         return logs
 
     # What comes before.
+
+    @property
+    def has_several_outputs(self) -> bool:
+        """Whether y is a list or a dict."""
+        return self.built and len(self.outputs) > 1
+
+    def structured(self, value: Any, name: str) -> Any:
+        """What a user gives as x, y or sample_weight as one array, or as `Parts` where the model has several.
+
+        Raises:
+            ValueError: not as many as the model takes or gives, or other names.
+        """
+        if name == "x":
+            inputs = self.as_inputs(value)
+            return Parts([as_array(part, name) for part in inputs]) if self.built and len(self.inputs) > 1 else inputs
+        if not self.has_several_outputs or (name == "sample_weight" and hasattr(value, "shape")):
+            return value
+        names = self.output_names
+        if isinstance(value, Mapping):
+            unknown = set(value) - set(names)
+            if unknown:
+                raise ValueError(f"{self._who} has the outputs {names}; {name} names {sorted(unknown)}.")
+            value = [value.get(output) for output in names]
+        if not isinstance(value, (list, tuple)) or len(value) != len(names):
+            raise ValueError(
+                f"{self._who} has the outputs {names}: {name} must be a list of so many arrays, or a dict."
+            )
+        return Parts(
+            [
+                None if part is None else as_array(part, f"{name} of {output}")
+                for part, output in zip(value, names, strict=True)
+            ]
+        )
 
     def _require_loss(self, method: str, training: bool = False) -> None:
         if not self.compiled:
@@ -372,18 +434,31 @@ class Trainer(Compiled):
         class_weight: Mapping[int, float] | None = None,
         shuffle: bool = False,
     ) -> Batches:
-        if isinstance(x, Mapping):
+        if isinstance(x, Mapping) and not self.built:
             raise ValueError(f"{self._who} has one input: x must be an array, not a dict.")
-        if is_stream(x):
+        if is_stream(x) and not isinstance(x, Mapping):
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
-            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight)
+            return StreamBatches(
+                x,
+                dtype=self.dtype,
+                adapt=self.adapt,
+                class_weight=class_weight,
+                shuffle=shuffle,
+                structured=self.structured,
+            )
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("class_weight and sample_weight cannot be given together.")
+            if self.has_several_outputs:
+                raise ValueError(f"{self._who} has several outputs: give sample_weight in place of class_weight.")
             sample_weight = class_weights(None if y is None else as_array(y, "y"), class_weight)
         size = 32 if batch_size is None else batch_size
+        x, y, sample_weight = (
+            None if part is None else self.structured(part, name)
+            for part, name in ((x, "x"), (y, "y"), (sample_weight, "sample_weight"))
+        )
         return ArrayBatches(x, y, sample_weight, batch_size=size, dtype=self.dtype, shuffle=shuffle, adapt=self.adapt)
 
     def _check(self, batches: Batches, argument: str) -> None:
@@ -393,7 +468,7 @@ class Trainer(Compiled):
             raise ValueError(f"{argument} has no samples; received shape {x.shape}.")
         if y is None:
             raise ValueError(f"{self._who}: y is missing from {argument}; the loss needs it.")
-        output_shape = self.compute_output_shape((None, *x.shape[1:]))
+        output_shape = self.compute_output_shape(batch_shape(x))
         self._objective.prepare(y, output_shape, self.dtype)
 
     def _prepare(self, batches: Batches) -> None:

@@ -13,7 +13,9 @@ from fastconv.testing.comparison import Mismatch, difference
 from fastconv.testing.gradients import compare_gradients, numeric_gradient
 
 
-def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: int = 40) -> None:
+def check_layer(
+    layer: Any, input_shape: Sequence[int], seed: int = 0, samples: int = 40, training: bool = False
+) -> None:
     """Check a layer on random inputs of `input_shape`, the batch's size first; the layer itself is only read.
 
     The checks, by the name that a failure carries as `check`:
@@ -26,6 +28,7 @@ def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: 
     Args:
         layer: a `fastconv.layers.Layer`, built or not.
         samples: elements of the input and of each weight whose gradient is measured.
+        training: whether the layer is called as in training; not for one that draws random numbers then.
 
     Raises:
         Mismatch: a check failed.
@@ -35,27 +38,28 @@ def check_layer(layer: Any, input_shape: Sequence[int], seed: int = 0, samples: 
     x = rng.standard_normal(tuple(input_shape)).astype(layer.dtype)
     before = x.copy()
     own = copy.deepcopy(layer)
-    y = own(x)
+    y = own(x, training=training)
     expected_shape = tuple(own.compute_output_shape(tuple(input_shape)))
     if y.shape != expected_shape:
         raise Mismatch("shape", f"{who}: the output has shape {y.shape}, compute_output_shape says {expected_shape}.")
     if y.dtype != own.dtype:
         raise Mismatch("dtype", f"{who}: the output has dtype {y.dtype}, the layer {own.dtype}.")
     _same_bits("inputs", f"{who}: the input after a call", x, before)
-    _same_bits("repeat", f"{who}: the output of a second call", own(x), y)
+    _same_bits("repeat", f"{who}: the output of a second call", own(x, training=training), y)
 
     config = json.loads(json.dumps(layer.get_config()))
     remade = _built(layer, config, x)
     if json.loads(json.dumps(remade.get_config())) != config:
         raise Mismatch("config", f"{who}: {config} came back as {remade.get_config()}.")
     remade.set_weights(own.get_weights())
-    _same_bits("config", f"{who}: the output of a layer with the same config and weights", remade(x), y)
+    again = remade(x, training=training)
+    _same_bits("config", f"{who}: the output of a layer with the same config and weights", again, y)
     if remade.losses != own.losses:
         raise Mismatch("config", f"{who}: its losses {own.losses} became {remade.losses}.")
 
     probe = _built(layer, {**config, "dtype": "float64"}, x)
     probe.set_weights([weight + 0.3 * rng.uniform(-1, 1, weight.shape) for weight in probe.get_weights()])
-    _check_gradients(probe, x.astype("float64"), who, rng, samples)
+    _check_gradients(probe, x.astype("float64"), who, rng, samples, training)
 
 
 def _built(layer: Any, config: dict[str, Any], x: np.ndarray) -> Any:
@@ -65,19 +69,21 @@ def _built(layer: Any, config: dict[str, Any], x: np.ndarray) -> Any:
     return made
 
 
-def _check_gradients(layer: Any, x: np.ndarray, who: str, rng: np.random.Generator, samples: int) -> None:
-    y = layer.forward(x)
+def _check_gradients(
+    layer: Any, x: np.ndarray, who: str, rng: np.random.Generator, samples: int, training: bool
+) -> None:
+    y = layer.forward(x, training)
     gy = rng.standard_normal(y.shape)
 
     def backward() -> list[tuple[str, np.ndarray, np.ndarray | None]]:
         """(name, array, its gradient) of the input and of the weights."""
-        layer.forward(x)
+        layer.forward(x, training)
         by_input = layer.backward(gy.copy())
         by_weights = [(weight.path, weight.value, weight.gradient) for weight in layer.trainable_weights]
         return [("the input", x, by_input), *by_weights]
 
     def loss() -> float:
-        return float(np.sum(gy * layer.forward(x)) + sum(layer.losses))
+        return float(np.sum(gy * layer.forward(x, training)) + sum(layer.losses))
 
     first = [(name, array, None if gradient is None else gradient.copy()) for name, array, gradient in backward()]
     for (name, array, gradient), (_, _, again) in zip(first, backward(), strict=True):
