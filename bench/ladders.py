@@ -2,8 +2,9 @@
 
 A marker `<!-- counts: OP SHAPE -->` begins a table of all the op's CUDA kernels that support the shape: what the
 compiler makes of them for sm_90, and what the simulator counts. `<!-- tiles: OP -->` begins the pictures of their
-tiles, which lie in docs/tiles. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The kernels are those of
-the registry, in the order in which the README names them first.
+tiles, which lie in docs/tiles. `<!-- end of counts -->` and `<!-- end of tiles -->` end them. The simulator runs no
+CUDA C++: of that only the compiler's numbers are in a table, and there is no picture. The kernels are those of the
+registry, in the order in which the README names them first.
 
 `--check` changes nothing and exits with 1 where a picture is not that of the kernel, or a README lacks a kernel or has
 one too many. The numbers of a table may be another toolkit's: they are not compared.
@@ -30,6 +31,7 @@ from fastconv.inspecting.report import Inspected, inspect_kernel
 from fastconv.inspecting.tiles import draw, small_problem
 from fastconv.kernels import Conv2DProblem, Kernel
 from fastconv.kernels.cuda import Launch, launched_by
+from fastconv.kernels.registry import backend_of
 from fastconv.testing import simulate
 from fastconv.testing.kernel_cases import OPS, array_shape, empty_arrays
 from fastconv.testing.simulator import Report
@@ -48,6 +50,16 @@ _COLUMNS += ("occupancy, %", "sectors a request", "bank conflicts")
 def every_kernel() -> list[Kernel]:
     """All CUDA kernels."""
     return [kernel for op in kernels.ops() for kernel in kernels.variants(op, "gpu")]
+
+
+def simulable(kernel: Kernel) -> bool:
+    """Whether the simulator runs a kernel: CUDA C++ it cannot."""
+    return backend_of(kernel.name) != "cudacpp"
+
+
+def drawn() -> list[Kernel]:
+    """The kernels that have a picture."""
+    return [kernel for kernel in every_kernel() if simulable(kernel)]
 
 
 def in_order(op: str, text: str) -> list[Kernel]:
@@ -71,6 +83,7 @@ def tiles(op: str, text: str) -> str:
     return "".join(
         f"![{op} {kernel.name}: its tiles](../../docs/tiles/{picture(kernel).name})\n\n"
         for kernel in in_order(op, text)
+        if simulable(kernel)
     )
 
 
@@ -95,11 +108,11 @@ def _rows(kernel: Kernel, problem: Any) -> Iterator[list[str]]:
     """The cells of each of a kernel's functions."""
     units = _units(kernel.op, problem)
     compiled = {inspected.function: inspected for inspected in inspect_kernel(kernel, problem, [ARCHITECTURE])}
-    simulated = _simulate(kernel, problem)
+    simulated = _simulate(kernel, problem) if simulable(kernel) else {}
     for function, inspected in compiled.items():
-        reports = simulated[function]
+        counted = _simulated_cells(simulated[function], units) if simulated else [""] * 4
         name = f"`{kernel.name}`" + (f" {function}" if len(compiled) > 1 else "")
-        yield [name, *_compiled_cells(inspected), *_simulated_cells(reports, units)]
+        yield [name, *_compiled_cells(inspected), *counted]
 
 
 def _units(op: str, problem: Any) -> int:
@@ -176,20 +189,20 @@ def wrong_in(readmes: dict[str, str]) -> Iterator[str]:
             shown |= {(op, kernel.name) for kernel in kernels.variants(op, "gpu")}
     for kernel in every_kernel():
         for what, there in (("counts", counted), ("tiles", shown)):
-            if (kernel.op, kernel.name) not in there:
+            if (kernel.op, kernel.name) not in there and (what == "counts" or simulable(kernel)):
                 yield f"{kernel.op} {kernel.name} is in no README: <!-- {what}: {kernel.op} ... -->"
 
 
 def superfluous_pictures() -> list[Path]:
     """Pictures of no kernel."""
-    return sorted(set(PICTURES.glob("*")) - {picture(kernel) for kernel in every_kernel()})
+    return sorted(set(PICTURES.glob("*")) - {picture(kernel) for kernel in drawn()})
 
 
 def check() -> list[str]:
     """All that is wrong, in words."""
     wrong = list(wrong_in({str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in READMES}))
     wrong += [f"{file.relative_to(ROOT)} is of no kernel" for file in superfluous_pictures()]
-    for kernel in every_kernel():
+    for kernel in drawn():
         file = picture(kernel)
         if not file.is_file() or file.read_text(encoding="utf-8") != drawing(kernel):
             wrong.append(f"{file.relative_to(ROOT)} is missing or not up to date")
@@ -207,7 +220,7 @@ def write() -> None:
     PICTURES.mkdir(exist_ok=True)
     for file in superfluous_pictures():
         file.unlink()
-    for kernel in every_kernel():
+    for kernel in drawn():
         picture(kernel).write_text(drawing(kernel), encoding="utf-8")
     for readme in READMES:
         readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -25,7 +25,7 @@ from fastconv.bench.roofline import series_name
 from fastconv.bench.table import number
 
 ROOT = Path(__file__).parent.parent
-READMES = (ROOT / "README.md", *sorted(ROOT.glob("kernels/*/README.md")))
+READMES = (ROOT / "README.md", ROOT / "docs" / "results.md", *sorted(ROOT.glob("kernels/*/README.md")))
 _NUMBERS = ("median_ms", "gflop_per_s", "gbyte_per_s", "percent_of_limit")
 _PACKAGES = ("numba", "numba-cuda", "cupy-cuda13x", "numpy", "torch", "onnxruntime", "jax", "keras", "tensorflow-cpu")
 _BLOCK = re.compile(r"(<!-- results: (\S+)(?: ([a-z]\S*)(?: (\S+))?)? -->\n).*?(<!-- end of results -->)", re.DOTALL)

@@ -2,10 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 _floatx = "float32"
 _epsilon = 1e-7
 _image_data_format = "channels_last"
 _winograd = True
+_PRECISIONS = {"float32": "", "tf32": "tf32", "mixed_bfloat16": "bfloat16"}  # of kernels, by policy
+
+
+@dataclass(frozen=True)
+class DTypePolicy:
+    """In which precision convolutions and Dense layers may be computed on a GPU; see `set_dtype_policy`.
+
+    Raises:
+        ValueError: `name` is not "float32", "tf32" or "mixed_bfloat16".
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in _PRECISIONS:
+            known = ", ".join(map(repr, _PRECISIONS))
+            hint = {
+                "mixed_float16": ": float16 would need its loss scaled; mixed_bfloat16 does not",
+                "float64": ': set_floatx("float64") computes in that, on the CPU',
+            }
+            raise ValueError(f"dtype policy must be one of {known}, not {self.name!r}{hint.get(self.name, '')}.")
+
+    @property
+    def compute_dtype(self) -> str:
+        """What factors are rounded to before they are multiplied: "float32", "tf32" or "bfloat16"."""
+        return _PRECISIONS[self.name] or "float32"
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of weights, and of all arrays between layers: "float32"."""
+        return "float32"
+
+
+_dtype_policy = DTypePolicy("float32")
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy set by `set_dtype_policy`."""
+    return _dtype_policy
+
+
+def set_dtype_policy(policy: str | DTypePolicy) -> None:
+    """Allow convolutions and Dense layers to be computed less precisely on a GPU, by tensor cores.
+
+    "float32", the default, is strict: factors keep their 24 bits. "tf32" rounds the factors of these layers' products,
+    and of their gradients', to 11 bits, "mixed_bfloat16" to 8. Products and sums are float32 in all three, as are
+    weights, activations, gradients and all other layers. So a result is off by about 3e-4 of its norm in TF32, 2e-3 in
+    BF16. BF16 has the range of float32: nothing vanishes or overflows for it, and no loss needs to be scaled. Kernels
+    of these precisions need compute capability 8.0; an older GPU, and every CPU, computes in float32 whatever the
+    policy: it allows less precision and never demands it. Layers with few channels a group keep their float32 kernels.
+
+    A model on a GPU takes the policy that is set when its first step is prepared; `ops` take that of each call.
+
+    Beyond Keras: "tf32". Unlike in Keras, layers' outputs stay float32 under "mixed_bfloat16".
+
+    Raises:
+        ValueError: there is no such policy.
+        TypeError: `policy` is neither a name nor a DTypePolicy.
+    """
+    global _dtype_policy
+    if not isinstance(policy, str | DTypePolicy):
+        raise TypeError(f"policy must be a name or a DTypePolicy, not {policy!r}.")
+    _dtype_policy = DTypePolicy(policy) if isinstance(policy, str) else policy
+
+
+def kernel_precision() -> str:
+    """The `precision` that the policy allows kernels to have: "", "tf32" or "bfloat16"."""
+    return _PRECISIONS[_dtype_policy.name]
 
 
 def floatx() -> str:

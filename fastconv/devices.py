@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-DEVICES = ("cpu", "gpu")
+DEVICES = ("cpu", "gpu", "auto")
 _chosen: ContextVar[str | None] = ContextVar("device", default=None)
 
 
@@ -16,7 +16,8 @@ def device(name: str) -> Iterator[None]:
     """Within, models train, evaluate and predict on that device; their weights move there and back by themselves.
 
     Args:
-        name: "cpu" or "gpu", CuPy's current CUDA device.
+        name: "cpu"; "gpu", CuPy's current CUDA device; or "auto", the GPU for models that one can run, and else the
+            CPU. Which it is, and why, is then logged by the logger "fastconv": as a warning where it is the CPU.
 
     Raises:
         ValueError: another name.
@@ -31,7 +32,7 @@ def device(name: str) -> Iterator[None]:
 
 
 def current_device() -> str:
-    """The device of `device`, else of the variable FASTCONV_DEVICE, else "cpu".
+    """The device of `device`, else of the variable FASTCONV_DEVICE, else "cpu"; one of DEVICES.
 
     Raises:
         ValueError, RuntimeError: the variable names no device, or one that cannot be used, as in `device`.

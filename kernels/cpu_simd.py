@@ -45,11 +45,12 @@ ROWS, VECTORS = (6, 2) if VECTOR_BYTES == 32 else (8, 2)
 
 
 class TileShape(types.Type):
-    """rows x vectors accumulators; `masked` limits memory access to `count` columns; `grouped`: see `group_shape`."""
+    """rows x vectors accumulators; `masked` limits memory access to `count` columns; `grouped`: see `group_shape`;
+    `pairs`: see `pair_shape`."""
 
-    def __init__(self, rows: int, vectors: int, masked: bool, grouped: bool = False) -> None:
-        self.rows, self.vectors, self.masked, self.grouped = rows, vectors, masked, grouped
-        kind = f"{' masked' if masked else ''}{' grouped' if grouped else ''}"
+    def __init__(self, rows: int, vectors: int, masked: bool, grouped: bool = False, pairs: int = 0) -> None:
+        self.rows, self.vectors, self.masked, self.grouped, self.pairs = rows, vectors, masked, grouped, pairs
+        kind = f"{' masked' if masked else ''}{' grouped' if grouped else ''}{f' pairs {pairs}' if pairs else ''}"
         super().__init__(name=f"TileShape({rows}x{vectors}{kind})")
 
 
@@ -166,6 +167,13 @@ def group_shape(typingctx, rows):
     vector's. For it the `b_step` of `tile_product` is the size of a group, and b the rows that `group_rows` orders."""
     shape = TileShape(rows.literal_value, 1, False, True)
     return shape(rows), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@intrinsic(prefer_literal=True)
+def pair_shape(typingctx, taps, group):
+    """The shape of taps x group accumulators of one vector, for `lane_products`; the arguments are literals."""
+    shape = TileShape(taps.literal_value * group.literal_value, 1, False, pairs=group.literal_value)
+    return shape(taps, group), lambda context, builder, signature, args: context.get_dummy_value()
 
 
 @intrinsic(prefer_literal=True)
@@ -478,6 +486,59 @@ def _group_product(context, builder, tile, args):
     for phi, total in zip(totals, after, strict=True):
         phi.add_incoming(total, latch)
     return _tile_of(context, builder, tile, [[total] for total in totals])
+
+
+@intrinsic
+def lane_products(typingctx, tile, x, tap_step, x_step, gy, gy_step, pixels):
+    """A vector of x times one of gy for all pairs of lanes in one group, for a tile of a `pair_shape`. Lane l of row
+    t * group + m has added to it the sum over s below `pixels` of
+
+        x[t * tap_step + s * x_step + l] * gy[s * gy_step + (l XOR the m-th of group_rows(group))]
+
+    The lanes of gy are exchanged as those of x are with `group_shape`, once for all taps.
+    """
+    rows, group = tile.shape.rows, tile.shape.pairs
+
+    def codegen(context, builder, signature, args):
+        value, x_start, x_tap, x_next, gy_start, gy_next, steps = args
+        lanes, vector = _lanes(tile.dtype), _vector_type(tile.dtype)
+        load = _Columns(builder, tile.shape, tile.dtype, None).load
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{tile.dtype.bitwidth}"
+        )
+        before = [builder.extract_value(value, i) for i in range(rows)]
+        start = builder.block
+        loop, done = builder.append_basic_block("pairs"), builder.append_basic_block("pairs_done")
+        builder.cbranch(builder.icmp_signed(">", steps, _WORD(0)), loop, done)
+
+        builder.position_at_end(loop)
+        step = _phi(builder, _WORD(0), start)
+        sums = [_phi(builder, total, start) for total in before]
+        seen = load(builder.gep(gy_start, [builder.mul(step, gy_next)]))[0]
+        place = builder.gep(x_start, [builder.mul(step, x_next)])
+        pixels = [load(_row(builder, place, x_tap, t))[0] for t in range(rows // group)]
+        after, last = list(sums), 0
+        for m, distance in enumerate(group_rows(group)):
+            mask = ir.Constant(
+                ir.VectorType(ir.IntType(32), lanes), [(lane ^ distance ^ last) % lanes for lane in range(lanes)]
+            )
+            seen = seen if m == 0 else builder.shuffle_vector(seen, ir.Constant(vector, ir.Undefined), mask)
+            last = distance
+            for t, pixel in enumerate(pixels):
+                after[t * group + m] = builder.call(fma, [pixel, seen, sums[t * group + m]])
+        next_step = builder.add(step, _WORD(1))
+        for phi, following in zip([step, *sums], [next_step, *after], strict=True):
+            phi.add_incoming(following, loop)
+        again = builder.cbranch(builder.icmp_signed("<", next_step, steps), loop, done)
+        _forbid_unrolling(builder.module, again)
+
+        builder.position_at_end(done)
+        totals = [_phi(builder, total, start) for total in before]
+        for phi, total in zip(totals, after, strict=True):
+            phi.add_incoming(total, loop)
+        return _tile_of(context, builder, tile, [[total] for total in totals])
+
+    return tile(tile, x, types.intp, types.intp, gy, types.intp, types.intp), codegen
 
 
 def group_rows(group: int) -> list[int]:

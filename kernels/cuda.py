@@ -1,6 +1,7 @@
-"""CUDA kernels in Python: how one is written, described, compiled and launched.
+"""CUDA kernels: how one in Python is written, and how any is described, compiled and launched.
 
-This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`; the registered function
+This module alone imports numba.cuda and CuPy. A kernel is a Python function under `@cuda_jit`, or one in CUDA C++
+(`cuda_nvrtc.py`); the registered function
 beside it returns the launches that compute the op, as data. Whoever has a `Launch` can run it on a GPU (call it), in a
 simulator (`kernel.py_func`, grid, block, args), keep it ready for many calls (`bind`) or take the kernel apart
 (`kernel.ptx`). Nothing here needs a GPU before
@@ -45,6 +46,7 @@ __all__ = [
     "lacks",
     "launched_by",
     "shared_line",
+    "shared_number",
     "simulated",
     "stream_handle",
     "too_old",
@@ -143,12 +145,16 @@ def _numbered_apart(py_func: Any) -> Any:
     code = py_func.__code__
     if Path(code.co_filename).parent != Path(__file__).parent or config.ENABLE_CUDASIM:
         return py_func
-    if code.co_filename not in _shared_files:
-        _shared_files.append(code.co_filename)
-    before = LINES * (1 + _shared_files.index(code.co_filename))
-    code = code.replace(co_firstlineno=before + code.co_firstlineno)
+    code = code.replace(co_firstlineno=shared_number(code.co_filename, code.co_firstlineno))
     numbered = FunctionType(code, py_func.__globals__, argdefs=py_func.__defaults__, closure=py_func.__closure__)
     return functools.update_wrapper(numbered, py_func)
+
+
+def shared_number(file: str, line: int) -> int:
+    """What `shared_line` knows as a line of a file that kernels share."""
+    if file not in _shared_files:
+        _shared_files.append(file)
+    return LINES * (1 + _shared_files.index(file)) + line
 
 
 def shared_line(number: int) -> tuple[str | None, int]:
@@ -193,14 +199,14 @@ class Launch:
     """One launch of one kernel, as data; calling it launches.
 
     Attributes:
-        kernel: what to launch.
+        kernel: what to launch: a CudaKernel, or of CUDA C++ a `cuda_nvrtc.CppKernel`.
         grid, block: blocks of the grid and threads of a block, one to three numbers.
         args: the kernel's arguments. Arrays may come in any shape, C-contiguous; here they are flat views of it.
         shared_bytes: dynamic shared memory of a block.
         shapes: in which the arguments came; () for numbers.
     """
 
-    kernel: CudaKernel
+    kernel: Any
     grid: tuple[int, ...]
     block: tuple[int, ...]
     args: tuple[Any, ...]
@@ -237,6 +243,8 @@ class Launch:
         if reason is not None:
             raise RuntimeError(f"{self.kernel.name} cannot be launched: {reason}.")
         if config.ENABLE_CUDASIM:  # Numba's simulator knows neither types nor launch bounds
+            if not isinstance(self.kernel, CudaKernel):
+                raise RuntimeError(f"{self.kernel.name} is CUDA C++, which Numba's simulator cannot run.")
             numbas = cuda.jit(self.kernel.py_func)[self.grid, self.block, 0, self.shared_bytes]
             return lambda stream=None: numbas(*self.args)
         for arg in self.args:
@@ -292,9 +300,11 @@ def _no_gpu() -> str | None:
         cupy = import_cupy()
     except ImportError as error:
         return str(error)
+    from fastconv.kernels import cuda_presence
+
     if not (cuda.is_available() and cupy.cuda.is_available()):
-        return "no GPU, or no driver for one, was found"
-    return None
+        return cuda_presence.why_none(cupy, cuda)
+    return cuda_presence.wrong_architecture(cupy.cuda.Device().compute_capability)
 
 
 def _is_numba_cuda() -> bool:

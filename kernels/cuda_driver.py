@@ -5,8 +5,8 @@ on an RTX 6000 Ada by https://github.com/NVIDIA/numba-cuda-mlir/pull/90), longer
 arguments are laid out in memory once, when a launch is bound, and a launch is cuLaunchKernel and nothing else. What
 the launches of this project cost on the host: not measured yet.
 
-The machine code is made by nvJitLink from the kernel's PTX, for exactly the GPU at hand; a driver older than the
-toolkit cannot read the PTX itself.
+The machine code of a kernel in Python is made by nvJitLink from its PTX, for exactly the GPU at hand; a driver older
+than the toolkit cannot read the PTX itself. That of CUDA C++ comes from NVRTC (`cuda_nvrtc.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastconv.kernels import cuda
+from fastconv.kernels.cuda_nvrtc import CppKernel, parameters
 
 _C_TYPES = {"u64": ctypes.c_uint64, "u32": ctypes.c_uint32, "f32": ctypes.c_float, "f64": ctypes.c_double}
 
@@ -37,9 +38,13 @@ class Bound:
         self._kernel, types = _load(launch.kernel, capability)
         self._launch = launch
         self._shape = tuple((*dims, 1, 1)[:3] for dims in (launch.grid, launch.block))
-        words: list[Any] = [word for argument in launch.args for word in _words(argument)]
-        self._parameters: list[Any] = [_C_TYPES[name](word) for name, word in zip(types, words, strict=True)]
-        self._places = (ctypes.c_void_p * len(words))(*[ctypes.addressof(parameter) for parameter in self._parameters])
+        if isinstance(launch.kernel, CppKernel):
+            self._parameters = parameters(launch.args)
+        else:
+            words: list[Any] = [word for argument in launch.args for word in _words(argument)]
+            self._parameters = [_C_TYPES[name](word) for name, word in zip(types, words, strict=True)]
+        places = [ctypes.addressof(parameter) for parameter in self._parameters]
+        self._places = (ctypes.c_void_p * len(places))(*places)
 
     def __call__(self, stream: Any = None) -> None:
         """Launch, without waiting for the end; `stream` as for a `Launch`.
@@ -57,14 +62,16 @@ class Bound:
             )
 
 
-def machine_code(kernel: cuda.CudaKernel, capability: str) -> tuple[bytes, tuple[str, ...]]:
-    """A kernel as the cubin of one architecture, such as "90"; and PTX's names of its parameters' types.
+def machine_code(kernel: Any, capability: str) -> tuple[bytes, tuple[str, ...]]:
+    """A kernel as the cubin of one architecture, such as "90"; and of one in Python its parameters' types, in PTX.
 
     Needs no GPU.
 
     Raises:
         ImportError: numba-cuda is not installed, or NUMBA_ENABLE_CUDASIM has switched it off.
     """
+    if isinstance(kernel, CppKernel):
+        return kernel.cubin(capability), ()
     ptx = kernel.ptx((int(capability[:-1]), int(capability[-1])))
     from cuda.core import Program, ProgramOptions
 
@@ -74,7 +81,7 @@ def machine_code(kernel: cuda.CudaKernel, capability: str) -> tuple[bytes, tuple
 
 
 @functools.cache
-def _load(kernel: cuda.CudaKernel, capability: str) -> tuple[int, tuple[str, ...]]:
+def _load(kernel: Any, capability: str) -> tuple[int, tuple[str, ...]]:
     """A kernel as the driver knows it, on any device of that architecture; and the types of its parameters."""
     cubin, types = machine_code(kernel, capability)
     code = _object_code(cubin)

@@ -21,9 +21,10 @@ THREADS = WARP * ROWS
 # What a row's value is: of all its columns together ...
 CROSSENTROPY, CROSSENTROPY_OF_LOGITS, CATEGORICAL_HINGE, COSINE = range(4)
 # ... a sum over its columns ...
-BINARY, BINARY_OF_LOGITS, SQUARED, ABSOLUTE, HUBER, LOG_COSH, POISSON, HINGE, KL = range(4, 13)
+BINARY, BINARY_OF_LOGITS, SQUARED, ABSOLUTE, PERCENTAGE, LOGARITHMIC, HUBER = range(4, 11)
+LOG_COSH, POISSON, HINGE, SQUARED_HINGE, KL = range(11, 16)
 # ... or whether the prediction is right.
-SAME, SAME_SIDE, SAME_LARGEST, IN_TOP = range(13, 17)
+SAME, SAME_SIDE, SAME_LARGEST, IN_TOP = range(16, 20)
 
 _INFINITY = float32(math.inf)
 _LOG_2 = float32(math.log(2))
@@ -218,6 +219,11 @@ def _value(kind, p, t, epsilon, delta):
         value = (p - t) * (p - t)
     elif kind == ABSOLUTE:
         value = abs(p - t)
+    elif kind == PERCENTAGE:
+        value = float32(100) * abs(p - t) / max(abs(t), epsilon)
+    elif kind == LOGARITHMIC:
+        value = math.log(max(p, epsilon) + float32(1)) - math.log(max(t, epsilon) + float32(1))
+        value *= value
     elif kind == HUBER:
         error = abs(p - t)
         value = float32(0.5) * error * error
@@ -230,6 +236,9 @@ def _value(kind, p, t, epsilon, delta):
         value = p - t * math.log(p + epsilon)
     elif kind == HINGE:
         value = max(float32(1) - t * p, float32(0))
+    elif kind == SQUARED_HINGE:
+        value = max(float32(1) - t * p, float32(0))
+        value *= value
     else:
         t = _clip(t, epsilon, float32(1))
         value = t * math.log(t / _clip(p, epsilon, float32(1)))
@@ -252,6 +261,12 @@ def _slope(kind, p, t, fused, epsilon, delta):
         slope = float32(2) * (p - t)
     elif kind == ABSOLUTE:
         slope = float32(1) if p > t else float32(-1) if p < t else float32(0)
+    elif kind == PERCENTAGE:
+        slope = (float32(100) if p > t else float32(-100) if p < t else float32(0)) / max(abs(t), epsilon)
+    elif kind == LOGARITHMIC:
+        if p > epsilon:
+            slope = math.log(p + float32(1)) - math.log(max(t, epsilon) + float32(1))
+            slope *= float32(2) / (p + float32(1))
     elif kind == HUBER:
         slope = _clip(p - t, -delta, delta)
     elif kind == LOG_COSH:
@@ -260,6 +275,8 @@ def _slope(kind, p, t, fused, epsilon, delta):
         slope = float32(1) - t / (p + epsilon)
     elif kind == HINGE:
         slope = -t if t * p < float32(1) else float32(0)
+    elif kind == SQUARED_HINGE:
+        slope = float32(-2) * t * max(float32(1) - t * p, float32(0))
     elif epsilon <= p <= float32(1):
         slope = -_clip(t, epsilon, float32(1)) / p
     return slope

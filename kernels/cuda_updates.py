@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
-from fastconv.kernels.cuda_sums import block_sum
 
 THREADS = 256
 
@@ -68,17 +67,6 @@ def decay(value: Any, rates: Any) -> list[Launch]:
 def clip(gradient: Any, limit: float) -> list[Launch]:
     """Elements of `gradient` are clipped to [-limit, limit]."""
     return _over(gradient, _clip, (gradient, gradient.size, float32(limit)))
-
-
-def penalise(value: Any, gradient: Any, l1: float, l2: float) -> list[Launch]:
-    """gradient += the slope of l1 * |value| + l2 * value**2."""
-    return _over(value, _penalise, (value, gradient, value.size, float32(l1), float32(2 * l2)))
-
-
-def penalty(value: Any, l1: float, l2: float, totals: Any, row: Any, column: int) -> list[Launch]:
-    """totals[row, column] = the sum of l1 * |value| + l2 * value**2; row: one number, float32, as `rates` are."""
-    numbers = (value.size, float32(l1), float32(l2), column, totals.shape[1])
-    return [Launch(_penalty, (1,), (THREADS,), (value, totals, row, *numbers))]
 
 
 def _over(array: Any, kernel: Any, arguments: tuple[Any, ...]) -> list[Launch]:
@@ -159,31 +147,3 @@ def _clip(gradient, count, limit):
     if i < uint32(count):
         slope = gradient[i]
         gradient[i] = -limit if slope < -limit else limit if slope > limit else slope
-
-
-@cuda_jit(FLOATS, FLOATS, int32, float32, float32, launch_bounds=THREADS)
-def _penalise(value, gradient, count, l1, twice_l2):
-    i = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
-    if i < uint32(count):
-        v = value[i]
-        slope = twice_l2 * v
-        if v > float32(0):
-            slope += l1
-        elif v < float32(0):
-            slope -= l1
-        gradient[i] += slope
-
-
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, float32, float32, int32, int32, launch_bounds=THREADS)
-def _penalty(value, totals, row, count, l1, l2, column, columns):
-    shares = cuda.shared.array(THREADS, float32)
-    thread = uint32(cuda.threadIdx.x)
-    total = float32(0)
-    i = thread
-    while i < uint32(count):
-        v = value[i]
-        total += l1 * abs(v) + l2 * v * v
-        i = uint32(i + THREADS)
-    total = block_sum(shares, thread, THREADS, total)
-    if thread == uint32(0):
-        totals[uint32(uint32(row[0]) * columns + column)] = total

@@ -47,8 +47,8 @@ class Kernel:
             a GPU returns the launches that write it.
         exact: whether each output is the sum of the formula's own products. Where it is not, sums of small integers
             are rounded and a NaN may reach outputs beside those of the formula.
-        precision: "tf32" where the factors of float32 are rounded to that before they are multiplied, else "". Such a
-            kernel is taken by name only, never by a default.
+        precision: "tf32" or "bfloat16" where the factors of float32 are rounded to that before they are multiplied,
+            else "". Such a kernel is a default only for who allows that, see `choose`.
     """
 
     op: str
@@ -240,10 +240,12 @@ def choose(
     algorithm: str = "auto",
     device: str = "cpu",
     allowed: Callable[[Kernel], bool] = lambda kernel: True,
+    precision: str = "",
 ) -> Kernel:
     """The kernel to run `problem` with: the named one, or for "auto" the first default that supports it and pays.
 
     allowed: which kernels "auto" may take.
+    precision: "tf32" or "bfloat16" where "auto" may take kernels of that precision, too.
 
     Raises:
         ValueError: no such algorithm, or the named one (for "auto": none) supports the problem.
@@ -253,6 +255,8 @@ def choose(
     for name in defaults(op, device) if auto else (algorithm,):
         candidate = get(op, name)
         reason = candidate.unsupported(problem)
+        if reason is None and auto and candidate.precision not in ("", precision):
+            reason = f"it computes in {candidate.precision}, which was not allowed"
         if reason is None and auto and not (allowed(candidate) and candidate.pays(problem)):
             reason = "another is faster or wanted"
         if reason is None:

@@ -12,6 +12,7 @@ from lab import simulated
 
 from fastconv import kernels
 from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
+from fastconv.kernels.registry import backend_of
 from fastconv.testing import find_shapes
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import OPS, cases
@@ -38,9 +39,19 @@ def shapes(op):
     return POOL2D if "pool2d" in op else CONV2D
 
 
-def cuda_kernels():
+def gpu_kernels():
     """Every registered kernel for a GPU."""
     return [kernel for op in kernels.ops() for kernel in kernels.variants(op, "gpu")]
+
+
+def cuda_kernels():
+    """Those in Python, which simulators run."""
+    return [kernel for kernel in gpu_kernels() if backend_of(kernel.name) != "cudacpp"]
+
+
+def cpp_kernels():
+    """Those in CUDA C++, which the shim runs."""
+    return [kernel for kernel in gpu_kernels() if backend_of(kernel.name) == "cudacpp"]
 
 
 def run_simulated(kernel, problem, case):
@@ -154,7 +165,7 @@ PLANTED = [
         "conv2d", "cuda_mma_tf32", "thread % 32 // 4), uint32(thread % 4)", "thread % 8), uint32(thread % 32 // 8)"
     ),
     Planted("conv2d", "cuda_mma_tf32", "element < uint32(g.R * g.S * g.group_C)", "True", ("integers", "bounds")),
-    Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", ("integers", "bounds")),
+    Planted("conv2d", "cuda_mma_tf32", "if filters > j * 8 + 1:", "if True:", BOUNDS, ("cuda_mma",)),
     Planted("conv2d", "cuda_mma_tf32", "store4(xs, at, tf32(next_x[e])", "store4(xs, at, next_x[e]", ("floats",)),
     Planted("conv2d", "cuda_multistage_tf32", "            wait_async(LATER)\n", ""),
     Planted("conv2d", "cuda_multistage_tf32", "LATER = AHEAD - 1", "LATER = AHEAD"),

@@ -4,6 +4,7 @@ import contextlib
 
 from fastconv.kernels import cuda
 from fastconv.testing import simulate
+from fastconv.testing.launching import simulate_launch
 
 
 def simulated(launch):
@@ -11,11 +12,6 @@ def simulated(launch):
     return simulate(
         launch.kernel, launch.grid, launch.block, *launch.args, shared_bytes=launch.shared_bytes, trace_block=None
     )
-
-
-def simulate_launch(launch):
-    """Run a launch in the simulator; a race, a wrong index and the like raise."""
-    simulated(launch).raise_if_wrong()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 import fastconv as keras
 from fastconv import layers
 from fastconv.buffers import ReusedBuffers
-from fastconv.kernels import cpu_warp
+from fastconv.kernels import cpu_affine
 from fastconv.layers.warping import rotation_maps, translation_maps, zoom_maps
 from fastconv.testing import check_layer
 
@@ -65,7 +65,7 @@ def test_random_layers(case, rng):
 def warped(x, maps, smooth=True, fill_mode="constant", fill_value=0.0):
     images = np.array(x, "float32")[np.newaxis, ..., np.newaxis]
     y = np.empty_like(images)
-    cpu_warp.warp(images, maps, smooth, fill_mode, fill_value, y)
+    cpu_affine.affine(images, maps, smooth, fill_mode, fill_value, y)
     return y[0, ..., 0]
 
 

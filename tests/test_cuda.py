@@ -12,7 +12,7 @@ import pytest
 
 from fastconv import kernels
 from fastconv.kernels import cuda as module
-from fastconv.kernels import cuda_driver
+from fastconv.kernels import cuda_driver, cuda_nvrtc, cuda_presence
 from fastconv.kernels.conv2d import cuda_coalesced, cuda_shared
 from fastconv.kernels.cuda import FLOATS, Launch, cuda_jit, float32, int32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, Pool2DGeometry, unsupported
@@ -234,6 +234,26 @@ def test_arguments_lie_as_the_kernel_reads_them(fake_gpu):
 
 
 @NO_NUMBA_CUDA
+def test_cuda_cpp_takes_pointers_and_structs(fake_gpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCONV_CUDA_CACHE_DIR", str(tmp_path))
+    (tmp_path / "mine.cu").write_text(
+        "struct Sizes { int height, width; };\n"
+        'extern "C" __global__ void mine(const float* x, Sizes sizes, float scale, float* y)'
+        " { y[sizes.height] = x[sizes.width] * scale; }\n"
+    )
+    x, y = FakeArray((3, 5)), FakeArray((7,))
+    kernel = cuda_nvrtc.CppKernel(str(tmp_path / "mine.py"), "mine")
+    bound = Launch(kernel, (1,), (32,), (x, Sizes(4, 6), 0.5, y)).bind()
+    bound()
+    ((handle, *_, places, _),) = fake_gpu
+    assert handle == ord("m")
+    addresses = (ctypes.c_void_p * 4).from_address(places)
+    kinds = (ctypes.c_uint64, ctypes.c_int32 * 2, ctypes.c_float, ctypes.c_uint64)
+    read = [kind.from_address(at) for kind, at in zip(kinds, addresses, strict=True)]
+    assert [read[0].value, list(read[1]), read[2].value, read[3].value] == [x.data.ptr, [4, 6], 0.5, y.data.ptr]
+
+
+@NO_NUMBA_CUDA
 def test_what_the_driver_refuses_is_said(fake_gpu, kernel):
     fake_gpu.append(Enum("CUresult", {"CUDA_ERROR_INVALID_VALUE": 1}).CUDA_ERROR_INVALID_VALUE)
     with pytest.raises(
@@ -309,10 +329,57 @@ def test_without_cupy_the_extra_is_named(no_gpu):
         launching()
 
 
-def test_without_a_driver_that_is_said(no_gpu, fake_gpu):
-    sys.modules["cupy"].cuda.is_available = lambda: False
-    with pytest.raises(RuntimeError, match="no GPU, or no driver for one, was found"):
+def failing():
+    raise RuntimeError("no CUDA-capable device is detected")
+
+
+@pytest.mark.parametrize(
+    "driver, devices, reason",
+    [
+        (0, failing, "there is no NVIDIA driver: install one"),
+        (
+            12040,
+            failing,
+            r"can run CUDA 12.4, and CuPy is made for 13.0. Update .*, or pip install 'fastconv\[cuda12\]'",
+        ),
+        (11080, failing, r"can run CUDA 11.8, and CuPy is made for 13.0. Update the driver\.$"),
+        (
+            13000,
+            failing,
+            r"finds no GPU \(no CUDA-capable device .*nvidia-smi lists, .* CUDA_VISIBLE_DEVICES='7' hides",
+        ),
+        (13020, lambda: 0, "finds no GPU: see what nvidia-smi lists"),
+        (13020, lambda: 1, "CuPy finds a GPU and numba-cuda does not: it is broken"),
+    ],
+)
+def test_without_a_gpu_the_reason_says_what_to_do(no_gpu, fake_gpu, driver, devices, reason):
+    cupy = sys.modules["cupy"]
+    cupy.cuda.is_available = lambda: False
+    module.cuda.cuda_error = lambda: "it is broken"
+    cupy.cuda.runtime = types.SimpleNamespace(
+        driverGetVersion=lambda: driver, runtimeGetVersion=lambda: 13000, getDeviceCount=devices
+    )
+    no_gpu.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(RuntimeError, match=reason):
         launching()
+
+
+@pytest.mark.parametrize(
+    "capability, reason",
+    [
+        ("61", r"6.1 is too old for .* know 7.5 and later: pip install 'fastconv\[cuda12\]'"),
+        ("130", "13.0 is newer than .* know 12.1 at most: pip install -U"),
+        ("75", None),
+        ("121", None),
+    ],
+)
+def test_a_gpu_that_nothing_compiles_for(no_gpu, fake_gpu, capability, reason):
+    no_gpu.setattr(cuda_presence, "_architectures", lambda: [75, 80, 90, 121])
+    sys.modules["cupy"].cuda.Device = lambda: types.SimpleNamespace(compute_capability=capability)
+    if reason is None:
+        assert module.unavailable() is None
+    else:
+        assert re.search(reason, module.unavailable())
 
 
 @pytest.mark.parametrize("cuda", [None, types.SimpleNamespace(implementation="Built-in")])

@@ -7,7 +7,7 @@ A kernel that needs more fails and says by how much; where that is meant, its li
 import os
 
 import pytest
-from cuda_cases import NEEDS_TOOLKIT, cuda_kernels, shapes
+from cuda_cases import NEEDS_TOOLKIT, cpp_kernels, gpu_kernels, shapes
 
 from fastconv.inspecting.architectures import ARCHITECTURES
 from fastconv.inspecting.report import inspect_kernel
@@ -19,6 +19,18 @@ CEILINGS = {  # op, kernel, function: registers, instructions
     ("average_pool2d_backward", "cuda_column", "_average_pool2d_backward"): (40, 600),
     ("average_pool2d_backward", "cuda_naive", "_average_pool2d_backward"): (34, 1300),
     ("conv2d", "cuda_coalesced", "_conv2d"): (40, 500),
+    ("conv2d", "cudacpp_implicit_gemm", "conv2d"): (128, 1850),
+    ("conv2d", "cudacpp_implicit_gemm_tf32", "conv2d"): (128, 1650),
+    ("conv2d", "cudacpp_implicit_gemm_bf16", "conv2d"): (128, 1450),
+    ("conv2d_backward_data", "cudacpp_implicit_gemm", "backward_data"): (128, 2800),
+    ("conv2d_backward_data", "cudacpp_implicit_gemm_tf32", "backward_data"): (128, 2400),
+    ("conv2d_backward_data", "cudacpp_implicit_gemm_bf16", "backward_data"): (128, 2250),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm", "backward_filter"): (128, 1200),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm", "_add_rows"): (40, 200),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm_tf32", "backward_filter"): (128, 1900),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm_tf32", "_add_rows"): (40, 200),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm_bf16", "backward_filter"): (128, 1400),
+    ("conv2d_backward_filter", "cudacpp_implicit_gemm_bf16", "_add_rows"): (40, 200),
     ("conv2d", "cuda_im2col", "_im2col"): (22, 550),
     ("conv2d", "cuda_im2col", "_multiply"): (128, 2650),
     ("conv2d", "cuda_depthwise", "_conv2d"): (40, 500),
@@ -107,12 +119,19 @@ def over_budget(found, ceilings):
 # The others would take more than as long again.
 EVERY_TIME = ("sm_75", "sm_90", "sm_120")
 CHOSEN = ARCHITECTURES if os.environ.get("FASTCONV_TEST_EVERYTHING") else EVERY_TIME
+WANTED = {  # of CUDA C++ by precision: groups of instructions of which there must be some
+    "": ("FFMA", "LDG 16 bytes", "LDS", "STS"),
+    "tf32": ("tensor", "LDGSTS"),
+    "bfloat16": ("tensor", "LDG 16 bytes", "STS"),
+}
 
 
 @NEEDS_TOOLKIT
 @pytest.mark.parametrize("arch", CHOSEN)
-@pytest.mark.parametrize("kernel", cuda_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
+@pytest.mark.parametrize("kernel", gpu_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
 def test_budget(kernel, arch):
+    if kernel in cpp_kernels() and CHOSEN == EVERY_TIME and arch != "sm_90":
+        pytest.skip("compiled for this architecture with FASTCONV_TEST_EVERYTHING")
     problem = next(problem for problem in shapes(kernel.op).values() if kernel.unsupported(problem) is None)
     try:
         inspected = inspect_kernel(kernel, problem, [ARCHITECTURES[arch]])
@@ -126,14 +145,26 @@ def test_budget(kernel, arch):
 
 
 @NEEDS_TOOLKIT
+@pytest.mark.parametrize("kernel", cpp_kernels(), ids=lambda kernel: f"{kernel.op}-{kernel.name}")
+def test_cuda_cpp_has_the_instructions_that_it_is_written_for(kernel):
+    found = inspect_kernel(kernel, shapes(kernel.op)["vectors"], [ARCHITECTURES["sm_90"]])[0]
+    assert set(WANTED[kernel.precision]) <= set(found.mix), found.mix
+    opcodes = {instruction.opcode for instruction in found.compiled.instructions}
+    assert any(opcode.startswith("LDG.E.128") or opcode.startswith("LDGSTS.E.BYPASS.128") for opcode in opcodes), (
+        opcodes
+    )
+    assert any(opcode.startswith("LDSM") for opcode in opcodes) == (kernel.precision != "")
+
+
+@NEEDS_TOOLKIT
 def test_every_ceiling_has_a_kernel():
-    names = {(kernel.op, kernel.name) for kernel in cuda_kernels()}
+    names = {(kernel.op, kernel.name) for kernel in gpu_kernels()}
     assert {key[:2] for key in CEILINGS} == names
 
 
 @NEEDS_TOOLKIT
 def test_a_regression_says_by_how_much():
-    kernel = next(kernel for kernel in cuda_kernels() if kernel.name == "cuda_shared")
+    kernel = next(kernel for kernel in gpu_kernels() if kernel.name == "cuda_shared")
     (found,) = inspect_kernel(kernel, shapes(kernel.op)["plain"], [ARCHITECTURES["sm_90"]])
     registers, instructions = found.compiled.resources.registers, found.instruction_count
     assert list(over_budget(found, (registers, instructions))) == []

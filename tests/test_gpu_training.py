@@ -1,5 +1,6 @@
 """Training, evaluation and prediction through the GPU's path, with the simulator in a GPU's place."""
 
+import contextlib
 import copy
 import pickle
 import types
@@ -11,7 +12,8 @@ from lab import lab
 import fastconv as keras
 from fastconv import device, layers, losses, metrics, optimizers, regularizers
 from fastconv.devices import current_device
-from fastconv.gpu.network import Unsupported, recorded_class
+from fastconv.gpu.network import recorded_class
+from fastconv.gpu.recorded import Unsupported
 
 X = np.random.default_rng(0).normal(size=(22, 6, 5, 2)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 22)
@@ -214,21 +216,32 @@ class Half(layers.Dense):
         return super().forward(x, training, buffers) / 2
 
 
+class Ours(regularizers.L2):
+    """Not what L2 does, for all that anybody knows."""
+
+
+class Slower(optimizers.SGD):
+    pass
+
+
+def ours(y_true, y_pred):
+    return y_true == 0
+
+
 @pytest.mark.parametrize(
     "layer, reason",
     [
         (Mine(name="a"), r'"a" \(Mine\) has no kernels for a GPU'),
         (Half(3, name="a"), r'"a" \(Half\) has no kernels for a GPU'),
-        (layers.Dropout(0.5, noise_shape=(None, 1), name="a"), "noise_shape is for the CPU"),
-        (layers.Dense(3, activity_regularizer="l2"), "activity_regularizer is for the CPU"),
-        (layers.Dense(3, kernel_regularizer="orthogonal_regularizer"), "OrthogonalRegularizer is for the CPU"),
+        (layers.Dense(3, kernel_regularizer=Ours()), "the regularizer Ours is for the CPU"),
+        (layers.Conv2D(3, 1, activation="softmax", data_format="channels_first"), "along the width of channels_first"),
         (layers.Softmax(axis=1), "axis 1 is for the CPU"),
         (layers.Dense(3, dtype="float64"), "float64, kernels for a GPU in float32"),
     ],
 )
 def test_layers_that_run_on_the_cpu_only(layer, reason):
     if not layer.built:
-        layer.build((None, 3))
+        layer.build((None, 3, 4, 5) if isinstance(layer, layers.Conv2D) else (None, 3))
     with pytest.raises(Unsupported, match=reason):
         recorded_class(layer)
 
@@ -236,13 +249,13 @@ def test_layers_that_run_on_the_cpu_only(layer, reason):
 @pytest.mark.parametrize(
     "compiled, reason",
     [
-        ({"optimizer": optimizers.SGD(clipnorm=1.0)}, "clipnorm is for the CPU"),
         ({"optimizer": optimizers.Adam(use_ema=True)}, "use_ema is for the CPU"),
         ({"optimizer": optimizers.Adam(gradient_accumulation_steps=2)}, "gradient_accumulation_steps is for the CPU"),
         ({"optimizer": "lion"}, "optimizer Lion has no kernels for a GPU"),
         ({"metrics": ["dice"]}, "'dice' is computed on the CPU only"),
         ({"metrics": [metrics.MeanIoU(3)]}, "'mean_io_u' is computed on the CPU only"),
-        ({"metrics": [lambda y_true, y_pred: y_true == 0]}, "is computed on the CPU only"),
+        ({"optimizer": Slower()}, "the optimizer Slower has no kernels for a GPU"),
+        ({"metrics": [ours]}, "'ours' is computed on the CPU only"),
     ],
 )
 def test_a_refusal_names_what_is_in_the_way(gpu, compiled, reason):
@@ -267,6 +280,82 @@ def test_a_device_that_is_not_there_is_no_silent_cpu(monkeypatch):
         current_device()
     with device("cpu"):
         assert current_device() == "cpu"
+
+
+def test_auto_takes_the_gpu_for_what_it_can_run_and_says_so(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    model = a_model()
+    with lab(), device("auto"):
+        model.train_on_batch(X[:4], Y[:4])
+        model.predict(X[:4], verbose=0)
+        assert model._runner is not None
+        model.compile(Slower(0.1), "sparse_categorical_crossentropy")
+        model.train_on_batch(X[:4], Y[:4])
+        model.train_on_batch(X[:4], Y[:4])
+        assert model._runner is None
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=[ours])
+        model.predict(X[:4], verbose=0)
+        assert model._runner is not None
+        model.train_on_batch(X[:4], Y[:4])
+        assert model._runner is None and model.layers[0].kernel.mirror is None
+    assert caplog.messages == [
+        f'the device "auto" is the GPU for {model.name}: it has kernels for all of the model',
+        f'the device "auto" is the CPU for {model.name}: the optimizer Slower has no kernels for a GPU: use the device '
+        "'cpu'.",
+        f'the device "auto" is the GPU for {model.name}: it has kernels for all of the model',
+        f"the device \"auto\" is the CPU for {model.name}: 'ours' is computed on the CPU only: train with this model "
+        "on the device 'cpu'.",
+    ]
+
+
+def test_auto_without_a_gpu_is_the_cpu_and_says_why_once(monkeypatch, caplog):
+    from fastconv.kernels import cuda
+    from fastconv.models import placement
+
+    placement._say_once.cache_clear()
+    monkeypatch.setattr(cuda, "unavailable", lambda: "there is no NVIDIA driver")
+    monkeypatch.setenv("FASTCONV_DEVICE", "auto")
+    for model in (a_model(), a_model()):
+        assert model.predict(X[:2], verbose=0).shape == (2, 3) and model._runner is None
+    assert caplog.messages == ['the device "auto" is the CPU: there is no NVIDIA driver']
+
+
+def test_a_full_memory_says_how_full_and_changes_nothing(gpu, monkeypatch):
+    def full(shape, dtype):
+        raise MemoryError("Out of memory allocating 4,194,304 bytes")
+
+    model = a_model()
+    model.train_on_batch(X[:1], Y[:1])
+    before, memory = model.get_weights(), model._runner.memory
+    monkeypatch.setattr(memory, "simulated", False)
+    monkeypatch.setattr(memory, "queued", contextlib.nullcontext)
+    runtime = types.SimpleNamespace(memGetInfo=lambda: (3 << 20, 80 << 30))
+    memory.arrays = types.SimpleNamespace(zeros=full, cuda=types.SimpleNamespace(runtime=runtime))
+    with pytest.raises(
+        MemoryError,
+        match=r"shape \(1024, 1024\) takes 4.0 MiB, and 3.0 MiB of 81920.0 MiB are free; this model has 0.0 MiB. Use a "
+        "smaller batch_size",
+    ):
+        memory.zeros((1024, 1024))
+    with pytest.raises(MemoryError):
+        model.train_on_batch(X[:2], Y[:2])
+    close(model.get_weights(), before, atol=0)
+    memory.arrays, memory.simulated = np, True
+    model.train_on_batch(X[:2], Y[:2])
+    assert model.optimizer.iterations == 2
+
+
+def test_a_model_that_was_refused_runs_once_it_is_changed_back(gpu):
+    model = a_model()
+    model.train_on_batch(X[:4], Y[:4])
+    mine = model.optimizer
+    model.optimizer = Slower(0.1)
+    with pytest.raises(Unsupported, match="Slower"):
+        model.train_on_batch(X[:4], Y[:4])
+    model.optimizer = mine
+    before = model.get_weights()
+    model.train_on_batch(X[:4], Y[:4])
+    assert (model.get_weights()[0] != before[0]).all() and mine.iterations == 2
 
 
 # With stand-ins for CuPy: what is asked of streams, graphs and memory.

@@ -105,12 +105,14 @@ def test_wheel_holds_every_file(wheel):
     expected = {"fastconv/py.typed", "fastconv/datasets/mnist_5k.npz", "fastconv/datasets/mnist_5k.txt"}
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastconv").rglob("*.py")}
     expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.py")}
-    expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.cu")}
+    expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "kernels").rglob("*.cu*")}
+    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastconv" / "testing" / "shim").glob("*.[hc]*")}
     expected |= {"fastconv/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "bench" / "shapes").iterdir()}
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastconv").rglob("*.html")}
     expected = {name for name in expected if "__pycache__" not in name}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert {name for name in names if name.endswith((".py", ".typed", ".npz", ".txt", ".html", ".cu"))} == expected
+    kinds = (".py", ".typed", ".npz", ".txt", ".html", ".cu", ".cuh", ".h", ".cpp")
+    assert {name for name in names if name.endswith(kinds)} == expected
     assert all(name.startswith("fastconv/") for name in names)
 
 

@@ -73,7 +73,7 @@ class Row:
 
     def fill(self, problem: Any, flops: int, bytes_: int, timing: Timing, limits: Limits) -> None:
         """Set the numbers from a timing."""
-        if self.precision == "bfloat16":
+        if self.precision == "bfloat16" and self.kind == "peer":  # our kernels' arrays are float32
             bytes_ //= 2
         self.median_ms, self.p20_ms, self.p80_ms = (1e3 * s for s in (timing.median_s, timing.p20_s, timing.p80_s))
         self.repeats = timing.samples

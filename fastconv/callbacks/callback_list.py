@@ -40,6 +40,7 @@ class CallbackList(Callback):
         self.callbacks = sorted(_flatten(callbacks), key=lambda callback: callback.runs_last)
         if add_progbar and not any(isinstance(callback, ProgbarLogger) for callback in self.callbacks):
             self.callbacks.append(ProgbarLogger())
+        self.callbacks.sort(key=lambda callback: callback.runs_last)
         self.history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
         if add_history and self.history is None:
             self.history = History()

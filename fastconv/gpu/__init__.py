@@ -3,7 +3,12 @@
     memory.py      arrays on the device, and the stream that all work is queued on
     parameters.py  the weights and an optimizer's slots there, as one flat buffer each
     program.py     launches in their order, captured into a CUDA graph
-    network.py     what each layer adds to a program
+    recorded.py    what stands for a layer in a program
+    layers.py, merging.py, normalization.py, reshaping.py
+                   what each layer adds
+    elementwise.py what activations add
+    penalties.py   what regularizers add
+    network.py     the layers of a model, forward and backward
     objective.py   what a loss and metrics add
     updates.py     what an optimizer adds
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import numpy as np
 
+from fastconv.gpu.rows import Rows
 from fastconv.kernels import cuda
 
 _BLOCKS = 2  # in which batches wait: one is on its way while the other is written
@@ -14,7 +16,7 @@ _TO_DEVICE, _WITHIN_DEVICE = 1, 3  # cudaMemcpyKind
 
 
 class Memory:
-    """The device's memory: CuPy's, or where launches are simulated NumPy's. All arrays are float32.
+    """The device's memory: CuPy's, or where launches are simulated NumPy's.
 
     Attributes:
         stream: CuPy's, not blocked by others; None in a simulator.
@@ -25,6 +27,7 @@ class Memory:
         self.simulated = cuda.simulated()
         self.arrays: Any = np if self.simulated else cuda.import_cupy()
         self.stream: Any = None if self.simulated else self.arrays.cuda.Stream(non_blocking=True)
+        self._given: Any = None if self.simulated else self.arrays.cuda.Event(disable_timing=True)
         self.allocated_bytes = 0
 
     def queued(self) -> Any:
@@ -32,22 +35,35 @@ class Memory:
         return contextlib.nullcontext() if self.stream is None else self.stream
 
     def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-        """A new array of zeros.
+        """A new array of zeros, float32 unless asked for otherwise.
 
         Raises:
-            MemoryError: the device has not as much memory left; the message says how much is in use.
+            MemoryError: the device has not as much left; the message says how much, and what to do.
         """
         try:
             with self.queued():
                 made = self.arrays.zeros(shape, dtype)
-        except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # CuPy's, which is no MemoryError
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            if self.simulated:
                 raise
-            raise MemoryError(
-                f"the GPU has no room for an array of shape {shape} beside this model's {self.allocated_bytes >> 20} "
-                f"MiB: a smaller batch_size needs less ({error})."
-            ) from error
+            raise MemoryError(self._no_room(shape, np.dtype(dtype).itemsize)) from error
         self.allocated_bytes += made.nbytes
+        return made
+
+    def _no_room(self, shape: tuple[int, ...], itemsize: int) -> str:
+        free, total = self.arrays.cuda.runtime.memGetInfo()
+        wanted, free, total, own = (
+            f"{size / 2**20:.1f} MiB" for size in (math.prod(shape) * itemsize, free, total, self.allocated_bytes)
+        )
+        return (
+            f"the GPU's memory is full: an array of shape {shape} takes {wanted}, and {free} of {total} are free; this "
+            f"model has {own}. Use a smaller batch_size, or end other programs that nvidia-smi lists."
+        )
+
+    def copied(self, values: np.ndarray) -> Any:
+        """A new array with the values and the dtype of one of the host."""
+        made = self.zeros(values.shape, values.dtype)
+        self.upload(made, values)
         return made
 
     def upload(self, array: Any, values: np.ndarray) -> None:
@@ -55,8 +71,22 @@ class Memory:
         if self.simulated:
             np.copyto(array, values)
         else:
-            array.set(np.ascontiguousarray(values, np.float32), stream=self.stream)
+            array.set(np.ascontiguousarray(values, array.dtype), stream=self.stream)
             self.stream.synchronize()
+
+    def fill(self, array: Any, given: Rows) -> None:
+        """Copy rows that lie on the device, as what was queued on CuPy's current stream leaves them."""
+        if self.simulated:
+            np.copyto(array, np.asarray(given.array)[given.rows])
+            return
+        self._given.record(self.arrays.cuda.get_current_stream())
+        self.stream.wait_event(self._given)
+        with self.queued():
+            rows = given.rows
+            if isinstance(rows, slice):
+                array[...] = given.array[rows]
+            else:
+                array[...] = given.array.take(self.arrays.asarray(rows), axis=0)
 
     def download(self, array: Any) -> np.ndarray:
         """A copy on the host, once all that was queued is done."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import config, losses, metrics
-from fastconv.gpu.network import Unsupported
 from fastconv.gpu.program import Recorder
+from fastconv.gpu.recorded import Unsupported
 from fastconv.kernels import cuda_losses
 from fastconv.loss_base import Loss, fit_weights
 from fastconv.losses import LossFunction
@@ -29,10 +29,13 @@ _LOSSES: dict[type, int] = {
     losses.CosineSimilarity: cuda_losses.COSINE,
     losses.MeanSquaredError: cuda_losses.SQUARED,
     losses.MeanAbsoluteError: cuda_losses.ABSOLUTE,
+    losses.MeanAbsolutePercentageError: cuda_losses.PERCENTAGE,
+    losses.MeanSquaredLogarithmicError: cuda_losses.LOGARITHMIC,
     losses.Huber: cuda_losses.HUBER,
     losses.LogCosh: cuda_losses.LOG_COSH,
     losses.Poisson: cuda_losses.POISSON,
     losses.Hinge: cuda_losses.HINGE,
+    losses.SquaredHinge: cuda_losses.SQUARED_HINGE,
     losses.KLDivergence: cuda_losses.KL,
 }
 _MATCHES: dict[Any, int] = {

@@ -19,6 +19,10 @@ class Parameters:
     A `Variable` whose mirror this is stays the place where the host reads and writes: what the device has changed
     comes back when the host looks, and what the host may have changed goes to the device before it next works.
 
+    Attributes:
+        trained, others: as given.
+        places: where each of `trained` lies in `values`, `gradients` and the slots.
+
     Args:
         trained: the weights that training changes; an optimizer's slots are for these.
         others: the other weights.
@@ -35,6 +39,7 @@ class Parameters:
         self._memory = memory
         self.trained, self.others = list(trained), list(others)
         places, total = _places(self.trained)
+        self.places = places
         more, further = _places(self.others, total)
         self._all = memory.zeros((further,))
         self.values, self.gradients = self._all[:total], memory.zeros((total,))

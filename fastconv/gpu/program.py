@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastconv import config, kernels
 from fastconv.gpu.memory import Memory
 from fastconv.kernels.cuda import Launch
+from fastconv.ops.dispatch import kernel_on_gpu
 
 _log = logging.getLogger("fastconv")
 
@@ -34,7 +34,7 @@ class Recorder:
         Raises:
             ValueError: no kernel for a GPU runs the problem.
         """
-        chosen = kernels.choose(op, problem, algorithm, "gpu", lambda k: config.winograd() or "winograd" not in k.name)
+        chosen = kernel_on_gpu(op, problem, algorithm)
         epilogue = {"relu": relu} if relu is not None and "relu" in chosen.fuses else {}
         self._scratch_bytes = max(self._scratch_bytes, chosen.workspace_bytes(problem))
         self._parts.append(lambda scratch: chosen.run(problem, *arrays, scratch, **epilogue))

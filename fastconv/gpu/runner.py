@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,11 @@ import numpy as np
 from fastconv.gpu import objective as objective_module
 from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
-from fastconv.gpu.network import Network, check_chain, recorded_class
+from fastconv.gpu.network import Network, check, in_training, recorded_class
 from fastconv.gpu.objective import Scores
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
+from fastconv.gpu.rows import Rows
 from fastconv.layers.layout import from_last, last
 
 _ROWS = 256  # steps whose sums wait on the device before the host takes them
@@ -37,18 +37,16 @@ class Runner:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._objective = model._objective
-        check_chain(model.forward_plan)
-        for layer in model.forward_plan.layers:
-            recorded_class(layer)
+        check(model)
         plan = model.backward_plan if model.compiled else None
         optimizer = model.optimizer if plan is not None and plan.variables else None
         trained = list(plan.variables) if optimizer is not None else []  # type: ignore[union-attr]
         slots: list[Any] = []
         if optimizer is not None:
             updates.check(optimizer, trained)
-            slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
+            slots = updates.state_of(optimizer) if optimizer.built else []
         ids = {id(variable) for variable in trained}
-        self.made_for = self._key(model)
+        self.made_for = self.key(model)
         self.memory = Memory()
         others = [variable for variable in model.weights if id(variable) not in ids]
         self.parameters = Parameters(self.memory, trained, others, slots)
@@ -57,26 +55,42 @@ class Runner:
         self._pending: list[tuple[list[float], int]] = []
 
     @staticmethod
-    def _key(model: Any) -> tuple[Any, ...]:
+    def key(model: Any) -> tuple[Any, ...]:
+        """What a runner is made for: equal for a model that one runner suits."""
         optimizer = model.optimizer
         built = optimizer is not None and optimizer.built
-        return id(optimizer), built, id(model._objective), tuple(map(id, model.forward_plan.layers)), model.trainable
+        return optimizer, built, model._objective, model.forward_plan, model.trainable
 
     def suits(self, model: Any) -> bool:
         """Whether the model is still what it was made for."""
-        return self.made_for == self._key(model)
+        return self.made_for == self.key(model)
 
-    def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def prepare(self, kind: str, x: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> _Step:
+        """The program of a step for batches like this one: "train", "test" or "predict".
+
+        Raises:
+            Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
+            MemoryError: the device has no room for its arrays.
+        """
+        if kind == "train" and self.model.optimizer.only_collects:
+            kind = "collect"
+        key = kind, x.shape, type(x), None if y is None else (y.shape, y.dtype.kind)
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
+        return step
+
+    def train(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one training step."""
         self._run("train", x, y, sample_weight)
         self.parameters.changed()
         self.model.optimizer.count_step()
 
-    def test(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def test(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one step of evaluation."""
         self._run("test", x, y, sample_weight)
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> np.ndarray:
         """The model's outputs, a new array of the host."""
         step = self._run("predict", x, None, None)
         return self.memory.download(step.y_pred)
@@ -101,11 +115,8 @@ class Runner:
     def __reduce__(self) -> Any:
         return type(None), ()
 
-    def _run(self, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
-        key = kind, x.shape, None if y is None else (y.shape, y.dtype.kind)
-        step = self._steps.get(key)
-        if step is None:
-            step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
+    def _run(self, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
+        step = self.prepare(kind, x, y, sample_weight)
         self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
             self.settle()
@@ -126,65 +137,74 @@ class _Step:
     """One kind of step for one shape of batch."""
 
     def __init__(
-        self, runner: Runner, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None
+        self, runner: Runner, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None
     ) -> None:
         model, memory = runner.model, runner.memory
-        self._model = model
-        self._trains = kind == "train"
-        layers = model.forward_plan.layers
-        self._drawing = [layer for layer in layers if self._trains and recorded_class(layer).numbers]
-        self._numbers = updates.NUMBERS + 1 + sum(recorded_class(layer).numbers for layer in self._drawing)
+        self._model, self._memory = model, memory
+        self._trains = kind in ("train", "collect")
+        plan = model.forward_plan
+        self._drawing = [
+            step for step in plan.steps if in_training(step, self._trains) and recorded_class(step.layer).numbers
+        ]
+        self._numbers = updates.NUMBERS + 1 + sum(recorded_class(step.layer).numbers for step in self._drawing)
         self._scores: Scores | None = None
         given: list[np.ndarray] = []
         if y is not None:
             self._scores = Scores(model._objective, model.compute_output_shape(x.shape))
             given, _ = self._scores.of_batch(y, sample_weight)
-        self._format = next((layer.data_format for layer in layers if hasattr(layer, "data_format")), "channels_last")
+        formats = (layer.data_format for layer in plan.layers if hasattr(layer, "data_format"))
+        self._format = next(formats, "channels_last")
         self._format = self._format if x.ndim == 4 else "channels_last"
-        self._inlet = Inlet(memory, sum(_padded(size) for size in (self._numbers, x.size, *(a.size for a in given))))
-        numbers, block, *parts = self._cut(self._inlet.block, x.shape, [array.size for array in given])
+        # Rows that lie on the device already do not come by the inlet.
+        self._rows = memory.zeros((x.size,)) if isinstance(x, Rows) else None
+        sizes = self._sizes(x, given)
+        self._inlet = Inlet(memory, sum(map(_padded, sizes)))
+        numbers, block, *parts = _cut(self._inlet.block, sizes)
+        if self._rows is not None:
+            block = self._rows
         recorder = Recorder(memory)
-        network = Network(recorder, runner.parameters, self._numbers_of_layers(numbers))
-        self.y_pred = network.forward(model.forward_plan, self._as_x(block, x.shape), self._trains)
+        network = Network(plan, recorder, runner.parameters, self._numbers_of_steps(numbers))
+        self.y_pred = network.forward(self._as_x(block, x.shape), self._trains)
         if self._scores is not None:
-            plan = model.backward_plan
-            penalised = [weight for layer in plan.penalised for weight in layer.trainable_weights if weight.regularizer]
-            totals = runner.totals(self._scores.width + len(penalised))
+            back = model.backward_plan
+            penalties = network.penalties(back)
+            totals = runner.totals(self._scores.width + len(penalties))
             fused = self._trains and model._combines_loss_and_activation
             gradient = memory.zeros(self.y_pred.shape) if self._trains else None
             row = numbers[_ROW : _ROW + 1]
             self._scores.record(recorder, self.y_pred, parts, totals, row, gradient, fused)
-            network.penalties(penalised, totals, row, self._scores.width)
+            for column, penalty in enumerate(penalties, self._scores.width):
+                penalty.record(totals, row, column)
             if self._trains:
-                network.backward(plan, gradient, not fused)
-                if plan.variables:
-                    updates.record(recorder, model.optimizer, runner.parameters, numbers[: updates.NUMBERS])
+                network.backward(back, gradient, not fused)
+                if back.variables:
+                    rates = numbers[: updates.NUMBERS]
+                    updates.record(recorder, model.optimizer, runner.parameters, rates, kind == "collect")
         self._program = recorder.program()
 
-    def run(self, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
+    def run(self, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
         """Send a batch and queue the step; returns each score's sum of weights."""
         given: list[np.ndarray] = []
         counts: list[float] = []
         if self._scores is not None:
             given, counts = self._scores.of_batch(y, sample_weight)  # type: ignore[arg-type]
-        numbers, block, *parts = self._cut(self._inlet.begin(), x.shape, [array.size for array in given])
+        numbers, block, *parts = _cut(self._inlet.begin(), self._sizes(x, given))
         rates = updates.next_numbers(self._model.optimizer) if self._trains else (0.0,) * updates.NUMBERS
-        drawn = [number for layer in self._drawing for number in recorded_class(layer).next_numbers(layer)]
+        drawn = [number for step in self._drawing for number in recorded_class(step.layer).next_numbers(step.layer)]
         numbers[:] = [*rates, row, *drawn]
-        np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
+        if self._rows is None:
+            np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
         for part, array in zip(parts, given, strict=True):
             np.copyto(part.reshape(array.shape), array, casting="unsafe")
         self._inlet.send()
+        if self._rows is not None:
+            self._memory.fill(self._as_x(self._rows, x.shape), x)
         self._program.run()
         return counts
 
-    def _cut(self, block: Any, x_shape: tuple[int, ...], sizes: Sequence[int]) -> list[Any]:
-        """The parts of a block: the step's numbers, x, and what the scores are given."""
-        parts, start = [], 0
-        for size in (self._numbers, math.prod(x_shape), *sizes):
-            parts.append(block[start : start + size])
-            start += _padded(size)
-        return parts
+    def _sizes(self, x: Any, given: Sequence[np.ndarray]) -> list[int]:
+        """Elements of the parts of a block: the step's numbers, x, and what the scores are given."""
+        return [self._numbers, 0 if self._rows is not None else x.size, *(array.size for array in given)]
 
     def _as_x(self, flat: Any, shape: tuple[int, ...]) -> Any:
         """Memory as an input of that shape: images lie channels last."""
@@ -192,13 +212,22 @@ class _Step:
             from_last(flat.reshape(last(shape, self._format)), self._format) if len(shape) == 4 else flat.reshape(shape)
         )
 
-    def _numbers_of_layers(self, numbers: Any) -> dict[int, Any]:
+    def _numbers_of_steps(self, numbers: Any) -> dict[int, Any]:
         places, start = {}, updates.NUMBERS + 1
-        for layer in self._drawing:
-            count = recorded_class(layer).numbers
-            places[id(layer)] = numbers[start : start + count]
+        for step in self._drawing:
+            count = recorded_class(step.layer).numbers
+            places[id(step)] = numbers[start : start + count]
             start += count
         return places
+
+
+def _cut(block: Any, sizes: Sequence[int]) -> list[Any]:
+    """The parts of a block."""
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(block[start : start + size])
+        start += _padded(size)
+    return parts
 
 
 def _padded(size: int) -> int:

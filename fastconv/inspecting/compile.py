@@ -1,6 +1,7 @@
 """From a CUDA kernel to machine code for an architecture that need not be here, and what the assembler says of it.
 
-What is compiled is anything with a `name`, `ptx(compute_capability, lineinfo)` and the source's function `py_func`.
+What is compiled is anything with a `name`, `ptx(compute_capability, lineinfo)` and the source: a Python function
+`py_func`, or a file `path` of CUDA C++.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import inspect
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fastconv.inspecting import sass
 from fastconv.inspecting.architectures import Architecture
 from fastconv.kernels.cuda import shared_line
+from fastconv.kernels.cuda_nvrtc import CppKernel
 
 _PTX_FILE, _CUBIN_FILE = "kernel.ptx", "kernel.cubin"
 
@@ -65,6 +67,8 @@ def compile_kernel(kernel: Any, architecture: Architecture) -> Compiled:
         ptx = kernel.ptx(architecture.compute_capability, lineinfo=True)
     except ImportError as error:
         raise ToolkitError(str(error)) from None
+    except RuntimeError as error:  # NVRTC refuses CUDA C++
+        raise ToolkitError(str(error)) from error
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / _PTX_FILE).write_text(ptx, encoding="utf-8")
         said = _run(
@@ -73,7 +77,15 @@ def compile_kernel(kernel: Any, architecture: Architecture) -> Compiled:
             folder=folder,
         )
         listing = _run("nvdisasm", "--print-line-info", "--print-code", _CUBIN_FILE, folder=folder)
-    return Compiled(architecture, ptx, parse_resources(said), sass.parse(listing))
+    instructions = tuple(replace(i, line=line_number(kernel, i.file, i.line)) for i in sass.parse(listing))
+    return Compiled(architecture, ptx, parse_resources(said), instructions)
+
+
+def line_number(kernel: Any, file: str | None, line: int | None) -> int | None:
+    """The number by which `source` knows a line that a compiler names."""
+    if isinstance(kernel, CppKernel) and file is not None and line is not None:
+        return kernel.line_number(file, line)
+    return line  # Numba's numbers say all: see `fastconv.kernels.cuda.shared_line`
 
 
 def parse_resources(said: str) -> Resources:
@@ -109,8 +121,13 @@ def source(kernel: Any) -> tuple[str, dict[int, str]]:
     These may be in files that kernels share: `fastconv.kernels.cuda.shared_line` knows their numbers. Lines of
     functions elsewhere are left out: Numba names their numbers without their file.
     """
-    file = inspect.getsourcefile(kernel.py_func) or ""
     lines: dict[int, str] = {}
+    if isinstance(kernel, CppKernel):
+        for path in kernel.sources():
+            texts = path.read_text(encoding="utf-8").splitlines()
+            lines |= {kernel.line_number(str(path), number): text for number, text in enumerate(texts, start=1)}
+        return str(kernel.path), dict(sorted(lines.items()))
+    file = inspect.getsourcefile(kernel.py_func) or ""
     for function in (kernel.py_func, *_called(kernel.py_func)):
         first = function.__code__.co_firstlineno
         if shared_line(first)[0] or inspect.getsourcefile(function) == file:

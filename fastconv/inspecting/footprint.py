@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv.kernels import Kernel
 from fastconv.kernels.cuda import Launch
+from fastconv.kernels.cuda_nvrtc import CppKernel
 from fastconv.testing.kernel_cases import OPS, array_shape
 from fastconv.testing.simulator import simulate, traffic
 from fastconv.testing.simulator.races import READ
@@ -147,6 +148,8 @@ def footprints(kernel: Kernel, problem: Any) -> list[Footprint]:
     workspace = np.zeros(kernel.workspace_bytes(problem), np.uint8)
     found: dict[str, Footprint] = {}
     for step in kernel.run(problem, *arrays.values(), workspace) or ():
+        if isinstance(step, Launch) and isinstance(step.kernel, CppKernel):
+            raise ValueError(f"{kernel.name} is CUDA C++; only kernels in Python have tiles to draw.")
         name = step.kernel.name if isinstance(step, Launch) else type(step).__name__
         if name not in found:
             found[name] = _of_launch(step, arrays) if isinstance(step, Launch) else Footprint(name, None)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastconv.inspecting.compile import line_number
 from fastconv.inspecting.report import Inspected
 from fastconv.kernels.cuda import shared_line
 
-_LOCATION = re.compile(r"\s*\.loc\s+\d+\s+(\d+)")
+_LOCATION = re.compile(r"\s*\.loc\s+(\d+)\s+(\d+)")
+_FILE = re.compile(r'\.file\s+(\d+)\s+"([^"]*)"')
 _ELSEWHERE = "(no line of this file)"
 
 
@@ -29,11 +31,15 @@ def sass_listing(inspected: Inspected) -> Iterator[str]:
 def ptx_listing(inspected: Inspected) -> Iterator[str]:
     """Lines of PTX, without what only a debugger reads."""
     _, lines, _ = inspected.source_lines()
+    kernel, files = inspected.launch.kernel, dict(_FILE.findall(inspected.compiled.ptx))
     for text in inspected.compiled.ptx.splitlines():
         if re.match(r"\s*\.(file|section)\b", text):
             return
         location = _LOCATION.match(text)
-        yield _source_line(int(location[1]), lines) if location else text.replace("\t", "    ")
+        if location:
+            yield _source_line(line_number(kernel, files.get(location[1]), int(location[2])), lines)
+        else:
+            yield text.replace("\t", "    ")
 
 
 def _source_line(number: int | None, lines: dict[int, str]) -> str:

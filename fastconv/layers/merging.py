@@ -58,7 +58,7 @@ class Merge(Layer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = self.check_input_shape(input_shape)
         longest = max(map(len, shapes))
-        sizes = [_between(shape, longest) for shape in shapes]
+        sizes = [between(shape, longest) for shape in shapes]
         batches = {shape[0] for shape in sizes if shape[0] is not None}
         merged = tuple(_merged_size(column) for column in zip(*sizes, strict=True))
         if len(batches) > 1 or 0 in merged[1:]:
@@ -68,7 +68,7 @@ class Merge(Layer):
     def forward(self, x: Any, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         shapes = [part.shape for part in x]
         longest = max(part.ndim for part in x)
-        views = [part.reshape(_between(part.shape, longest)) if part.ndim < longest else part for part in x]
+        views = [part.reshape(between(part.shape, longest)) if part.ndim < longest else part for part in x]
         shape = np.broadcast_shapes(*(view.shape for view in views))
         like = next((view for view in views if view.shape == shape), None)
         y = (
@@ -318,7 +318,7 @@ def _empty_as(x: np.ndarray, shape: tuple[int, ...], buffers: Buffers, owner: ob
     return from_last(buffers.empty(owner, name, last(shape, "channels_first"), x.dtype), "channels_first")
 
 
-def _between(shape: Shape, rank: int) -> Any:
+def between(shape: Shape, rank: int) -> Any:
     """The shape with axes of length 1 behind the batch's, `rank` in all."""
     return (*shape[:1], *[1] * (rank - len(shape)), *shape[1:])
 

@@ -83,6 +83,13 @@ class Dropout(RandomLayer):
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         super().__init__(seed=seed, **options)
 
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the mask that is drawn for an input of that shape."""
+        if self.noise_shape is None:
+            return shape
+        sizes = zip(self.noise_shape, shape, strict=True)
+        return tuple(size if wanted is None else wanted for wanted, size in sizes)
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         if not training or self.rate == 0:
             self._saved = (x, None)
@@ -101,9 +108,7 @@ class Dropout(RandomLayer):
         if self.noise_shape is None:
             mask = empty_like(x, buffers, self, "mask")
         else:
-            sizes = zip(self.noise_shape, x.shape, strict=True)
-            shape = tuple(size if wanted is None else wanted for wanted, size in sizes)
-            mask = buffers.empty(self, "mask", shape, x.dtype)
+            mask = buffers.empty(self, "mask", self.mask_shape(x.shape), x.dtype)
         from fastconv.kernels import cpu_dropout
 
         # Drawn in the order of memory, so that a layout changes no bit.

@@ -32,6 +32,11 @@ class Rescaling(WeightlessLayer):
         if self._scale.ndim and settings.image_data_format() == "channels_first":
             self._scale = self._scale.reshape(*self._scale.shape, *(1,) * (3 - self._scale.ndim))
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and offset, so that they broadcast to a batch."""
+        return self._scale, self._offset
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         y = np.multiply(x, self._scale, out=empty_like(x, buffers, self, "output"))
         y += self._offset

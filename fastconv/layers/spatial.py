@@ -58,13 +58,13 @@ class ZeroPadding(SpatialLayer):
             line = np.moveaxis(padded, axis, 0)
             line[:before] = 0
             line[len(line) - after :] = 0
-        padded[_inside(self.sides)] = to_last(x, self.data_format)
+        padded[inside(self.sides)] = to_last(x, self.data_format)
         y = from_last(padded, self.data_format)
         self._saved = (y,)
         return y
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
-        return from_last(to_last(grad, self.data_format)[_inside(self.sides)], self.data_format)
+        return from_last(to_last(grad, self.data_format)[inside(self.sides)], self.data_format)
 
 
 class ZeroPadding2D(ZeroPadding):
@@ -101,14 +101,14 @@ class Cropping(SpatialLayer):
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         self.compute_output_shape(x.shape)
         images = to_last(x, self.data_format)
-        y = from_last(images[_inside(self.sides)], self.data_format)
+        y = from_last(images[inside(self.sides)], self.data_format)
         self._saved = (y, images.shape)
         return y
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
         gx = buffers.empty(self, "input_grad", saved[1], grad.dtype)
         gx[...] = 0
-        gx[_inside(self.sides)] = to_last(grad, self.data_format)
+        gx[inside(self.sides)] = to_last(grad, self.data_format)
         return from_last(gx, self.data_format)
 
 
@@ -229,6 +229,6 @@ def read_interpolation(interpolation: Any) -> str:
     return name
 
 
-def _inside(sides: Sides) -> tuple[slice, ...]:
+def inside(sides: Sides) -> tuple[slice, ...]:
     """The part of a channels-last array without so many elements at its sides."""
     return (slice(None), *(slice(before, -after or None) for before, after in sides))

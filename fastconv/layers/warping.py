@@ -45,20 +45,20 @@ class RandomWarp(RandomImageLayer):
         raise NotImplementedError
 
     def change(self, images: np.ndarray, draw: np.random.Generator, buffers: Buffers) -> tuple[np.ndarray, Any]:
-        from fastconv.kernels import cpu_warp
+        from fastconv.kernels import cpu_affine
 
         images = for_kernel(images, images.dtype, buffers, self, "input")
         maps = self.maps(len(images), images.shape[1], images.shape[2], draw)
         y = buffers.empty(self, "output", images.shape, images.dtype)
-        cpu_warp.warp(images, maps, self.interpolation == "bilinear", self.fill_mode, self.fill_value, y)
+        cpu_affine.affine(images, maps, self.interpolation == "bilinear", self.fill_mode, self.fill_value, y)
         return y, maps
 
     def change_back(self, gy: np.ndarray, how: Any, buffers: Buffers) -> np.ndarray:
-        from fastconv.kernels import cpu_warp
+        from fastconv.kernels import cpu_affine
 
         gy = for_kernel(gy, gy.dtype, buffers, self, "grad")
         gx = buffers.empty(self, "input_grad", gy.shape, gy.dtype)
-        cpu_warp.warp_backward(gy, how, self.interpolation == "bilinear", self.fill_mode, gx)
+        cpu_affine.affine_backward(gy, how, self.interpolation == "bilinear", self.fill_mode, gx)
         return gx
 
     def get_config(self) -> dict[str, Any]:

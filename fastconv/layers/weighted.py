@@ -109,21 +109,28 @@ class KernelLayer(Layer):
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         problem = self.as_problem(x.shape)
         images = for_kernel(self.as_images(x, problem.x_shape), self._dtype, buffers, self, "input")
-        output = buffers.empty(self, "output", problem.y_shape, self.dtype)
-        fused = run(
-            "conv2d",
-            problem,
-            images,
-            self.kernel.value.reshape(problem.w_shape),
-            self.bias.value if self.bias is not None else None,
-            output,
-            algorithm=self.algorithm,
-            fixed=not training,
-            relu=True if self._is_relu else None,
-        )
+        bias = self.bias.value if self.bias is not None else None
+        output, fused = self.convolve(problem, images, self.kernel.value, bias, self._is_relu, not training, buffers)
         y, before = self.activated(self.from_images(output, x.shape[:-1]), fused, buffers)
         self._saved = (y, before, images, problem, x.shape)
         return y
+
+    def convolve(
+        self,
+        problem: Conv2DProblem,
+        images: np.ndarray,
+        kernel: np.ndarray,
+        bias: np.ndarray | None,
+        relu: bool,
+        fixed: bool,
+        buffers: Buffers,
+    ) -> tuple[np.ndarray, bool]:
+        """The convolution's output (N, P, Q, K), and whether the ReLU asked for is in it; see `dispatch.run`."""
+        output = buffers.empty(self, "output", problem.y_shape, self.dtype)
+        w, algorithm = kernel.reshape(problem.w_shape), self.algorithm
+        wanted = True if relu else None
+        fused = run("conv2d", problem, images, w, bias, output, algorithm=algorithm, fixed=fixed, relu=wanted)
+        return output, fused
 
     def activated(self, y: np.ndarray, fused: bool, buffers: Buffers) -> tuple[np.ndarray, np.ndarray | None]:
         """The layer's output from what the convolution wrote, and that itself if `backward` needs it.

@@ -204,7 +204,7 @@ class BaseModel(Layer):
         if rows >= count:
             return plan.run(inputs, training, buffers)
         outputs: list[np.ndarray] = []
-        with fixed_filters():
+        with fixed_filters(-(-count // rows)):
             for start in range(0, count, rows):
                 parts = plan.run([x[start : start + rows] for x in inputs], False, buffers)
                 if not outputs:

@@ -18,13 +18,17 @@ from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
 from fastconv.models.parts import Parts
+from fastconv.ops.arrays import is_on_gpu
+from fastconv.utils.py_dataset import as_dataset, one_pass
 
 # Each a `Parts` where a model has several inputs or outputs.
 Batch = tuple[Any, Any, Any]
 
 
-def as_array(value: Any, argument: str) -> Any:
+def as_array(value: Any, argument: str, stays: bool = False) -> Any:
     """`value` as an array with at least one axis, without a copy where it is one; `Parts` are taken as they are.
+
+    stays: whether an array in a GPU's memory stays there; else it is copied to the host.
 
     Raises:
         TypeError: it holds something else than real numbers.
@@ -32,7 +36,11 @@ def as_array(value: Any, argument: str) -> Any:
     """
     if isinstance(value, Parts):
         return value.map(lambda part: as_array(part, argument))
-    array = np.asarray(value)
+    if is_on_gpu(value):
+        from fastconv.gpu import rows
+
+        value = rows.on_device(value, argument) if stays else rows.on_host(value)
+    array = value if stays and is_on_gpu(value) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
         raise TypeError(f"{argument} must hold real numbers; received {array.dtype}.{hint}")
@@ -43,7 +51,7 @@ def as_array(value: Any, argument: str) -> Any:
 
 def is_stream(x: Any) -> bool:
     """Whether `x` yields batches, rather than being one big array."""
-    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__")
+    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__") or is_on_gpu(x)
     return not is_array and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
 
 
@@ -100,8 +108,15 @@ class _Columns:
         return Parts([None if column is None else column.rows(rows, count) for column in self._columns])
 
 
-def _column(value: Any, dtype: Any = None) -> _Column | _Columns:
-    return _Columns(value, dtype) if isinstance(value, Parts) else _Column(value, dtype)
+def _column(value: Any, dtype: Any = None) -> Any:
+    """A column of an array, on the host or in a GPU's memory, or the columns of `Parts`."""
+    if isinstance(value, Parts):
+        return _Columns(value, dtype)
+    if isinstance(value, np.ndarray):
+        return _Column(value, dtype)
+    from fastconv.gpu.rows import RowsOf
+
+    return RowsOf(value)
 
 
 class ArrayBatches:
@@ -134,7 +149,7 @@ class ArrayBatches:
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
         arrays = {
-            name: as_array(value, name)
+            name: as_array(value, name, stays=name == "x")
             for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
             if value is not None
         }
@@ -200,9 +215,10 @@ class StreamBatches:
     """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
 
     Args:
-        source: it; what has a length and no `__iter__` is read by index.
+        source: it; a `PyDataset`, or what has a length and no `__iter__`, is read by number.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
+        shuffle: whether every pass takes the batches of a `PyDataset` in a new order.
         structured: (thing, name) -> an array or `Parts` of it, for the x, y and sample_weight of a batch.
     """
 
@@ -215,17 +231,24 @@ class StreamBatches:
         dtype: Any = "float32",
         adapt: Callable[[Any], Any] = lambda x: x,
         class_weight: Mapping[Any, float] | None = None,
+        shuffle: bool = False,
         structured: Callable[[Any, str], Any] = lambda part, _: part,
     ) -> None:
         self._source = source
+        self._shuffle = shuffle
         self._structured = structured
         self._adapt = adapt
         self._class_weight = class_weight
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
-        self.steps: int | None = len(source) if hasattr(source, "__len__") else None
-        self.can_restart = not hasattr(source, "__next__")
+        self._dataset = as_dataset(source)
+        self.steps: int | None = None
+        if self._dataset is not None:
+            self.steps = self._dataset.num_batches
+        elif hasattr(source, "__len__"):
+            self.steps = len(source)
+        self.can_restart = self._dataset is not None or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:
         """The first batch, which the next pass will begin with.
@@ -244,6 +267,8 @@ class StreamBatches:
         if self._started is not None:
             batches, self._started = self._started, None
             return batches
+        if self._dataset is not None:
+            return map(self._read, one_pass(self._dataset, self._shuffle))
         return map(self._read, islice(self._source, self.steps))
 
     def restart(self) -> None:
@@ -256,7 +281,7 @@ class StreamBatches:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
         x, y, weight = (
-            None if part is None else as_array(self._structured(part, name), f"{name} of a batch")
+            None if part is None else as_array(self._structured(part, name), f"{name} of a batch", stays=name == "x")
             for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
         )
         if x is None:
@@ -273,7 +298,9 @@ class StreamBatches:
             x = self._converted(x, "x")
         return x, y, weight
 
-    def _converted(self, x: np.ndarray, name: str) -> np.ndarray:
+    def _converted(self, x: Any, name: str) -> Any:
+        if not isinstance(x, np.ndarray):
+            return _column(x).rows(slice(None), len(x))
         return for_kernel(x, self._dtype, self._buffers, self, name)
 
     def whole(self) -> Batch:
@@ -326,6 +353,10 @@ class Epochs:
             yield batch
         if self.ran_out:
             warnings.warn("x ran out of batches: training ends here.", stacklevel=2)
+
+    def close(self) -> None:
+        """Leave the pass that the last epoch was in: what prepares its batches ends."""
+        self._pass = None
 
     def _begin(self) -> None:
         if self._pass is not None or isinstance(self._batches, ArrayBatches):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import gradient_out
+from fastconv.ops.dispatch import many_batches
 from fastconv.variable import Variable
 
 
@@ -104,6 +106,12 @@ class ForwardPlan:
             (None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps
         ]
 
+    @cached_property
+    def _folded(self) -> list[Any]:
+        from fastconv.models.folding import folded_calls
+
+        return folded_calls(self)
+
     @classmethod
     def of(cls, model: Any) -> ForwardPlan:
         """The plan of a built model."""
@@ -124,7 +132,7 @@ class ForwardPlan:
     def run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
         """The outputs; see `Layer.forward`."""
         values = self.values(inputs)
-        for step, layer, source, target in self._calls:
+        for step, layer, source, target in self._calls if training or not many_batches() else self._folded:
             if step is None:
                 values[target] = layer.forward(values[source], training, buffers)
             else:

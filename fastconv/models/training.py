@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -12,7 +13,6 @@ import numpy as np
 from fastconv.buffers import ReusedBuffers
 from fastconv.callbacks import CallbackList, History
 from fastconv.callbacks.progbar_logger import resolve_verbose
-from fastconv.devices import current_device
 from fastconv.models.compiling import Compiled
 from fastconv.models.data import (
     ArrayBatches,
@@ -27,6 +27,7 @@ from fastconv.models.data import (
 from fastconv.models.later import LaterLogs
 from fastconv.models.objectives import Objectives, sample_weight_of_each
 from fastconv.models.parts import Parts, batch_shape, each
+from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
 from fastconv.ops.dispatch import fixed_filters
@@ -45,6 +46,7 @@ class Trainer(Compiled):
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
         self._runner: Any = None
+        self._kept_on_cpu: Any = None
 
     def fit(
         self,
@@ -71,8 +73,8 @@ class Trainer(Compiled):
         `stop_training` is True, a line is printed and the history of the whole epochs so far is returned.
 
         Args:
-            x, y: arrays or nested lists; or x alone: a generator or iterable of (x, y) or (x, y,
-                sample_weight).
+            x, y: arrays or nested lists; or x alone: a `utils.PyDataset`, a generator or an iterable of (x, y) or
+                (x, y, sample_weight).
             batch_size: 32 by default; not with a generator.
             epochs, initial_epoch: the last epoch's number and the first's, from 0.
             verbose: 0 silent, 1 bar, 2 a line an epoch, "auto" a bar on terminals and lines elsewhere.
@@ -80,7 +82,7 @@ class Trainer(Compiled):
             validation_split: the share of the samples, the last ones before shuffling, that only validates.
             validation_data: (x, y), (x, y, sample_weight) or an iterable as for x; overrides
                 `validation_split`.
-            shuffle: whether every epoch takes the samples of arrays in a new order.
+            shuffle: whether every epoch takes the samples of arrays, or the batches of a PyDataset, in a new order.
             class_weight: weight in the loss by class number.
             sample_weight: weight in the loss for each sample.
             steps_per_epoch: batches in an epoch; None for all of them. The next epoch goes on where the last one ended,
@@ -130,7 +132,7 @@ class Trainer(Compiled):
         )
         self.stop_training = False
         self.position = position = Position(self, source, run, initial_epoch)
-        with run, _quiet():
+        with run, _quiet(), closing(source):
             run.on_train_begin()
             logs: dict[str, float] = {}
             try:
@@ -173,7 +175,7 @@ class Trainer(Compiled):
         batches = self._batches(x, y, sample_weight, batch_size)
         run = self._run_once(batches, steps, callbacks, verbose)
         self._prepare(batches)
-        with run, _quiet(), fixed_filters():
+        with run, _quiet():
             logs = self._evaluate(batches, steps, run)
         return logs if return_dict else self._objective.in_order(logs)
 
@@ -201,7 +203,7 @@ class Trainer(Compiled):
             shapes = shapes if isinstance(shapes, list) else [shapes]
             results = [np.empty((count, *shape[1:]), self.dtype) for shape in shapes]
         done = 0
-        with run, _quiet(), fixed_filters():
+        with run, _quiet(), fixed_filters((run.params or {})["steps"]):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
@@ -260,12 +262,12 @@ class Trainer(Compiled):
 
     def _predict(self, x: Any) -> list[np.ndarray]:
         """The outputs for a batch, in memory that the next one may use again."""
-        runner = self._on_gpu()
+        runner = runner_for(self, "predict", x)
         return self._run(each(x), False, self._buffers) if runner is None else [runner.predict(x)]
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "train", x, y, sample_weight)
         if runner is not None:
             runner.train(x, y, sample_weight)
             return
@@ -311,25 +313,6 @@ class Trainer(Compiled):
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 
-    def _on_gpu(self) -> Any:
-        """What runs the model's steps where a GPU was chosen, else None; see `fastconv.gpu`.
-
-        Raises:
-            gpu.network.Unsupported: the model has a part that runs on the CPU only.
-        """
-        if current_device() == "cpu":
-            if self._runner is not None:
-                self._runner.release()
-                self._runner = None
-            return None
-        from fastconv.gpu.runner import Runner
-
-        if self._runner is None or not self._runner.suits(self):
-            if self._runner is not None:
-                self._runner.release()
-            self._runner = Runner(self)
-        return self._runner
-
     def _logs(self) -> dict[str, float]:
         """The loss and metrics so far."""
         if self._runner is not None:
@@ -353,7 +336,7 @@ class Trainer(Compiled):
 
     def _test_step(self, batch: Batch) -> None:
         x, y, sample_weight = batch
-        runner = self._on_gpu()
+        runner = runner_for(self, "test", x, y, sample_weight)
         if runner is not None:
             runner.test(x, y, sample_weight)
             return
@@ -388,11 +371,12 @@ class Trainer(Compiled):
         self.reset_metrics()
         run.on_test_begin()
         done = 0
-        for done, batch in enumerate(islice(batches, steps), 1):
-            run.on_test_batch_begin(done - 1)
-            self._test_step(batch)
-            if run.has_test_batch_hooks:
-                run.on_test_batch_end(done - 1, self._batch_logs())
+        with fixed_filters(_steps(batches, steps, "steps")):
+            for done, batch in enumerate(islice(batches, steps), 1):
+                run.on_test_batch_begin(done - 1)
+                self._test_step(batch)
+                if run.has_test_batch_hooks:
+                    run.on_test_batch_end(done - 1, self._batch_logs())
         if not done:
             raise ValueError("there are no batches to evaluate: a generator can be used up only once.")
         logs = self._logs()
@@ -457,7 +441,12 @@ class Trainer(Compiled):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
             return StreamBatches(
-                x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, structured=self.structured
+                x,
+                dtype=self.dtype,
+                adapt=self.adapt,
+                class_weight=class_weight,
+                shuffle=shuffle,
+                structured=self.structured,
             )
         if class_weight is not None:
             if sample_weight is not None:

@@ -15,7 +15,8 @@ from fastconv.buffers import aligned_bytes
 from fastconv.ops.arrays import array_module
 
 _scratch = threading.local()
-_kept: dict[tuple[int, str, Any], np.ndarray] | None = None  # what kernels have made of filters
+_kept: dict[Any, Any] | None = None  # what was made of weights
+_many = False
 _observer: Callable[[kernels.Kernel, Any, Callable[[], None]], None] | None = None
 
 
@@ -56,9 +57,22 @@ def _thread_count() -> Callable[[], int]:
     return thread_count
 
 
+def kernel_on_gpu(op: str, problem: Any, algorithm: str = "auto") -> kernels.Kernel:
+    """The kernel for arrays in a GPU's memory.
+
+    Raises:
+        ValueError: no such algorithm, or it does not support the problem.
+    """
+
+    def allowed(kernel: kernels.Kernel) -> bool:
+        return config.winograd() or "winograd" not in kernel.name
+
+    return kernels.choose(op, problem, algorithm, "gpu", allowed, config.kernel_precision())
+
+
 def _run_on_gpu(op: str, problem: Any, arrays: Any, algorithm: str, relu: Any) -> bool:
     """`run` on CuPy's arrays: on the device's current stream, without waiting."""
-    kernel = kernels.choose(op, problem, algorithm, "gpu", lambda k: config.winograd() or "winograd" not in k.name)
+    kernel = kernel_on_gpu(op, problem, algorithm)
     if kernel.device != "gpu":
         raise ValueError(f"{op}: {algorithm} runs on the CPU; the arrays are in a GPU's memory.")
     scratch = array_module(arrays[0]).empty(kernel.workspace_bytes(problem), np.uint8)
@@ -110,25 +124,43 @@ def run(
 
 
 def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
-    kept: Any = _kept
-    key = w.ctypes.data, kernel.name, problem.w_shape
-    if key not in kept:
+    def make() -> np.ndarray:
         size, write = kernel.prepare
         memory = aligned_bytes(size(problem))
         write(problem, w, memory)
-        kept[key] = memory
+        return memory
+
+    return keep((w.ctypes.data, kernel.name, problem.w_shape), make)  # type: ignore[no-any-return]
+
+
+def many_batches() -> bool:
+    """Whether this is within `fixed_filters` for more than two batches."""
+    return _kept is not None and _many
+
+
+def keep(key: Any, make: Callable[[], Any]) -> Any:
+    """What `make()` returns, made once for a key within `fixed_filters`."""
+    kept: Any = _kept
+    if key not in kept:
+        kept[key] = make()
     return kept[key]
 
 
 @contextlib.contextmanager
-def fixed_filters() -> Iterator[None]:
-    """Within, weights do not change, so what kernels make of them is kept: inference with many batches."""
-    global _kept
-    before, _kept = _kept, {} if _kept is None else _kept
+def fixed_filters(batches: int | None = None) -> Iterator[None]:
+    """Within, weights do not change, so what kernels make of them is kept: inference with many batches.
+
+    Args:
+        batches: how many there will be; None where that is not known. Within another `fixed_filters` that one's counts.
+    """
+    global _kept, _many
+    before = _kept, _many
+    if _kept is None:
+        _kept, _many = {}, batches is None or batches > 2
     try:
         yield
     finally:
-        _kept = before
+        _kept, _many = before
 
 
 @contextlib.contextmanager

@@ -19,5 +19,12 @@ DEFAULT = {
         "cpu_im2col",
         "reference",
     ),
-    "gpu": ("cuda_depthwise", "cuda_grouped", "cuda_implicit_gemm", "cuda_naive"),
+    "gpu": (
+        "cuda_depthwise",
+        "cuda_grouped",
+        "cudacpp_implicit_gemm_tf32",
+        "cudacpp_implicit_gemm_bf16",
+        "cuda_implicit_gemm",
+        "cuda_naive",
+    ),
 }

@@ -9,5 +9,13 @@ threads.
 
 DEFAULT = {
     "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"),
-    "gpu": ("cuda_depthwise", "cuda_grouped", "cuda_few_channels", "cuda_implicit_gemm", "cuda_naive"),
+    "gpu": (
+        "cuda_depthwise",
+        "cuda_grouped",
+        "cuda_few_channels",
+        "cudacpp_implicit_gemm_tf32",
+        "cudacpp_implicit_gemm_bf16",
+        "cuda_implicit_gemm",
+        "cuda_naive",
+    ),
 }

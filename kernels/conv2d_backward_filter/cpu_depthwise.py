@@ -104,33 +104,34 @@ def _numbers(problem, threads):
 
 
 @cpu_jit(inner=True)
-def _copy_x(image, first_h, first_w, H, W, C, channels, rows, columns, block):
-    """rows x columns pixels from (first_h, first_w) on, with zeros beyond the image: block (rows, columns, channels of
-    a tile). image: points at the first of `channels` channels."""
-    line, wide = tile_shape(1, VECTORS, True), VECTORS * lanes(block)
+def copy_x(image, first_h, first_w, H, W, C, channels, rows, columns, block, wide):
+    """rows x columns pixels from (first_h, first_w) on, with zeros beyond the image: block (rows, columns, wide), the
+    first channels of a tile of each. image: points at the first of `channels` channels."""
+    line = tile_shape(1, VECTORS, True)
     begin, end = min(columns, max(0, -first_w)), max(0, min(columns, W - first_w))
     zero = tile_zero(line, block)
     for row in range(rows):
         h, target = first_h + row, at(block, row * columns * wide)
         inside = 0 <= h < H
         for j in range(begin if inside else columns):
-            tile_store(zero, at(target, j * wide), 0, wide)
+            tile_store(zero, at(target, j * wide), 0, VECTORS * lanes(block))
         if inside:
             for j in range(begin, end):
                 pixel = tile_load(line, at(image, (h * W + first_w + j) * C), 0, channels)
-                tile_store(pixel, at(target, j * wide), 0, wide)
+                tile_store(pixel, at(target, j * wide), 0, VECTORS * lanes(block))
             for j in range(max(begin, end), columns):
-                tile_store(zero, at(target, j * wide), 0, wide)
+                tile_store(zero, at(target, j * wide), 0, VECTORS * lanes(block))
 
 
 @cpu_jit(inner=True)
-def _copy_gy(gy, C, channels, pixels, block, bias):
-    """`pixels` pixels of gy: block (pixels, channels of a tile); their sum is added to the bias."""
-    line, wide = tile_shape(1, VECTORS, True), VECTORS * lanes(block)
+def copy_gy(gy, C, channels, pixels, block, wide, bias):
+    """`pixels` pixels of gy: block (pixels, wide), the first channels of a tile of each; their sum is added to the
+    bias."""
+    line = tile_shape(1, VECTORS, True)
     total = tile_load(line, bias, 0, channels)
     for i in range(pixels):
         pixel = tile_load(line, at(gy, i * C), 0, channels)
-        tile_store(pixel, at(block, i * wide), 0, wide)
+        tile_store(pixel, at(block, i * wide), 0, VECTORS * lanes(block))
         total = tile_add(total, pixel)
     tile_store(total, bias, 0, channels)
 
@@ -174,9 +175,9 @@ def _thread(thread, x, gy, partial, scratch, numbers):
             needed = (rows - 1) * stride_h + (R - 1) * dilation_h + 1
             for c in range(0, C, wide):
                 source = at(x, image * H * W * C + c)
-                _copy_x(source, p * stride_h - top, -left, H, W, C, C - c, needed, columns, x_block)
+                copy_x(source, p * stride_h - top, -left, H, W, C, C - c, needed, columns, x_block, wide)
                 gradients = at(gy, (image * P + p) * Q * C + c)
-                _copy_gy(gradients, C, C - c, rows * Q, gy_block, at(partial, base + filter_size + c))
+                copy_gy(gradients, C, C - c, rows * Q, gy_block, wide, at(partial, base + filter_size + c))
                 for r in range(R):
                     s = 0
                     while s < S:

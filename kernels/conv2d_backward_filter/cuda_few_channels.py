@@ -59,6 +59,7 @@ def chunks_of(p):
     limited_by="bytes: reading gy; FLOPs where there are many rows",
     unsupported=unsupported,
     workspace_bytes=lambda problem: sums_bytes(problem, chunks_of(problem)),
+    pays=lambda problem: Plan.of(problem).row_tiles <= 6,  # a first layer's; whoever has more reads gy too often
 )
 def cuda_few_channels(problem, x, gy, gw, gb, workspace):
     chunks, g = chunks_of(problem), Conv2DGeometry.of(problem)

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastconv.bench.gpu import stand_in
 from fastconv.bench.gpu.session import Session, module
+from fastconv.kernels.cuda_presence import dotted
 
 LIMIT_S = 60.0
 _SMI = (
@@ -43,8 +44,8 @@ def collect() -> dict[str, str]:
         "multiprocessors": lambda: _cupy().cuda.Device().attributes["MultiProcessorCount"],
         "memory, bytes": lambda: _properties()["totalGlobalMem"],
         "level-2 cache, bytes": lambda: _cupy().cuda.Device().attributes["L2CacheSize"],
-        "driver's CUDA": lambda: _dotted(_cupy().cuda.runtime.driverGetVersion()),
-        "CUDA runtime": lambda: _dotted(_cupy().cuda.get_local_runtime_version()),
+        "driver's CUDA": lambda: dotted(_cupy().cuda.runtime.driverGetVersion()),
+        "CUDA runtime": lambda: dotted(_cupy().cuda.get_local_runtime_version()),
         "NVRTC": lambda: ".".join(map(str, _cupy().cuda.nvrtc.getVersion())),
         "CuPy": lambda: _cupy().__version__,
         "numba": lambda: metadata.version("numba"),
@@ -81,11 +82,6 @@ def _compute_capability() -> str:
     """ "90" is 9.0."""
     digits = _cupy().cuda.Device().compute_capability
     return f"{digits[:-1]}.{digits[-1]}"
-
-
-def _dotted(version: int) -> str:
-    """13020 is 13.2."""
-    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _nvidia_smi() -> dict[str, str]:

@@ -22,7 +22,7 @@ from fastconv.bench.result import provenance
 from fastconv.utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[3]  # of the checkout
-_SOURCES = ("fastconv/**/*.py", "kernels/**/*.py", "kernels/**/*.cu")
+_SOURCES = ("fastconv/**/*.py", "kernels/**/*.py", "kernels/**/*.cu", "kernels/**/*.cuh")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ every program of `fastconv.bench.gpu` calls `take_the_gpus_place` first, and pyt
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import os
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.kernels import cuda
-from fastconv.testing import simulate
+from fastconv.testing.launching import simulate_launch
 
 VARIABLE = "FASTCONV_GPU_DRY_RUN"
 _EVENT_MS = 10.0  # between any event and the next
@@ -35,7 +34,7 @@ def take_the_gpus_place(with_peers: bool = False) -> None:
     if not wanted():
         return
     sys.modules["cupy"] = _cupy
-    _for_ever.enter_context(cuda.launched_by(_simulate))
+    _for_ever.enter_context(cuda.launched_by(simulate_launch))
     if with_peers and importlib.util.find_spec("torch") is not None:
         from fastconv.bench.peers import with_torch
 
@@ -45,11 +44,6 @@ def take_the_gpus_place(with_peers: bool = False) -> None:
 def pytest_configure(config: Any) -> None:
     """As a plugin: before tests are collected, and so before those for a GPU are skipped."""
     take_the_gpus_place()
-
-
-def _simulate(launch: cuda.Launch) -> None:
-    run = functools.partial(simulate, launch.kernel.py_func, launch.grid, launch.block, trace_block=None)
-    run(*launch.args, shared_bytes=launch.shared_bytes).raise_if_wrong()
 
 
 class _Event:

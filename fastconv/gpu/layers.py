@@ -1,0 +1,201 @@
+"""Layers in a program that convolve, pool, activate or drop: their launches forward and backward.
+
+A class below belongs to the class of layers whose `forward` and `backward` it stands for. Arrays are as the layers see
+them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import activations
+from fastconv.gpu import penalties
+from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
+from fastconv.gpu.penalties import Penalty
+from fastconv.gpu.recorded import Recorded
+from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
+from fastconv.kernels.registry import device_of
+from fastconv.layers import GlobalMaxPooling2D, Layer
+from fastconv.layers.activation import Activation
+from fastconv.layers.layout import in_memory
+from fastconv.layers.pooling import Pooling
+from fastconv.layers.regularization import Dropout
+from fastconv.layers.weighted import KernelLayer
+from fastconv.models.plan import BackwardStep
+
+
+class _Kernel(Recorded):
+    """Dense and the layers that convolve."""
+
+    @staticmethod
+    def unsupported(layer: KernelLayer) -> str | None:
+        if is_softmax(layer.activation) and getattr(layer, "data_format", "") == "channels_first":
+            return f"{layer.activation.name} along the width of channels_first images is for the CPU"
+        regularizers = [weight.regularizer for weight in layer.weights]
+        return penalties.unsupported(layer.activity_regularizer, *regularizers) or unknown(layer.activation)
+
+    def forward(self, x: Any, training: bool) -> Any:
+        layer = self.layer
+        self._leading = x.shape[:-1]
+        problem = self._problem = layer.as_problem(x.shape)
+        images = self._images = self.contiguous(layer.as_images(x, problem.x_shape))
+        output = self.empty(problem.y_shape)
+        kernel = self._parameters.of(layer.kernel).reshape(problem.w_shape)
+        bias = None if layer.bias is None else self._parameters.of(layer.bias)
+        is_relu = activations.serialize(layer.activation) == "relu"
+        fused = self._recorder.kernel(
+            "conv2d", problem, images, kernel, bias, output, algorithm=_on_gpu(layer.algorithm), relu=is_relu or None
+        )
+        self._before = output if layer.activation.needs_input else None
+        y = output if fused else activate(self._recorder, layer.activation, output, self)
+        self._y = y
+        y = layer.from_images(y, self._leading)
+        self._activity = None
+        if layer.activity_regularizer is not None:
+            seen = y if y.flags.c_contiguous else self._y  # for the penalty of each element its place is nothing
+            self._activity = Penalty(self._recorder, layer.activity_regularizer, seen, len(y))
+        return y
+
+    def penalties(self) -> list[Penalty]:
+        return ([] if self._activity is None else [self._activity]) + super().penalties()
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        layer, problem = self.layer, self._problem
+        gy = layer.as_images(gy, problem.y_shape)
+        if self._activity is not None:
+            self._activity.add_slope(gy)
+        if through_activation:
+            gy = slope(self._recorder, layer.activation, gy, self._y, self._before)
+        if back.need_weight_grad:
+            gw, *gb = map(self.gradient_of, layer.weights)
+            bias = gb[0] if gb else None
+            arrays = (self._images, gy, gw.reshape(problem.w_shape), bias)
+            self._recorder.kernel("conv2d_backward_filter", problem, *arrays)
+            self.add_penalty_slopes(back)
+        if not back.need_input_grad:
+            return None
+        gx = self.empty(problem.x_shape)
+        kernel = self._parameters.of(layer.kernel).reshape(problem.w_shape)
+        relu = self._images if back.through_input_relu else None
+        fused = self._recorder.kernel("conv2d_backward_data", problem, gy, kernel, gx, relu=relu)
+        if back.through_input_relu and not fused:
+            slope(self._recorder, activations.relu, gx, self._images, None)
+        return layer.from_images(gx, self._leading)
+
+
+class _Pooling(Recorded):
+    """Layers that pool."""
+
+    def forward(self, x: Any, training: bool) -> Any:
+        layer = self.layer
+        self._problem = layer.as_problem(x.shape)
+        self._leading = x.shape[:-1]
+        self._images = self.contiguous(layer.as_images(x, self._problem.x_shape))
+        y = self.empty(self._problem.y_shape)
+        self._recorder.kernel(layer.op, self._problem, self._images, y, algorithm=_on_gpu(layer.algorithm))
+        return layer.output_of(y)
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        if not back.need_input_grad:
+            return None
+        layer = self.layer
+        gx = self.empty(self._problem.x_shape)
+        arrays = layer.backward_arrays(self._images, layer.images_of(gy, self._problem.y_shape))
+        relu = True if back.through_input_relu else None
+        fused = self._recorder.kernel(f"{layer.op}_backward", self._problem, *arrays, gx, relu=relu)
+        if back.through_input_relu and not fused:
+            slope(self._recorder, activations.relu, gx, self._images, None)
+        return layer.from_images(gx, self._leading)
+
+
+class _GlobalMaxPooling(_Pooling):
+    """GlobalMaxPooling2D, whose gradient equal maxima share."""
+
+    def forward(self, x: Any, training: bool) -> Any:
+        layer = self.layer
+        self._problem, self._leading = layer.as_problem(x.shape), x.shape[:-1]
+        self._images = self.contiguous(layer.as_images(x, self._problem.x_shape))
+        self._largest = self.empty(self._problem.y_shape)
+        self._recorder.kernel("max_pool2d", self._problem, self._images, self._largest)
+        return layer.output_of(self._largest)
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        gx = self.empty(self._problem.x_shape)
+        gy = self.layer.images_of(gy, self._problem.y_shape)
+        self._recorder.add(cuda_global_max.global_max_backward(self._images, self._largest, gy, gx))
+        return self.layer.from_images(gx, self._leading)
+
+
+class _Activation(Recorded):
+    """Activation, ReLU, Softmax and the like."""
+
+    @staticmethod
+    def unsupported(layer: Activation) -> str | None:
+        return unknown(layer.activation)
+
+    def forward(self, x: Any, training: bool) -> Any:
+        if is_softmax(self.layer.activation):
+            x = self.contiguous(x)
+        self._before = x
+        self._y = activate(self._recorder, self.layer.activation, x, self, in_place=False)
+        return self._y
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        if through_activation:
+            slope(self._recorder, self.layer.activation, gy, self._y, self._before)
+        return gy
+
+
+class _Dropout(Recorded):
+    """Dropout; its numbers say which row of its random numbers is next."""
+
+    numbers = 2
+
+    @staticmethod
+    def next_numbers(layer: Dropout) -> Sequence[float]:
+        call = layer.next_call()
+        return call & 0xFFFF, call >> 16
+
+    def forward(self, x: Any, training: bool) -> Any:
+        layer = self.layer
+        self._drops = training and layer.rate > 0
+        if not self._drops:
+            return x
+        self._mask = None
+        if layer.noise_shape is not None:
+            # Drawn small, where it is ones that are dropped, and spread over x.
+            shape = layer.mask_shape(x.shape)
+            ones, self._mask = self._recorder.memory.copied(np.ones(shape, np.float32)), self.empty(shape)
+            self._drop(ones, self._mask)
+        return self._times_mask(x, self.like(x))
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        return self._times_mask(gy, gy) if self._drops else gy
+
+    def _times_mask(self, x: Any, y: Any) -> Any:
+        if self._mask is None:
+            self._drop(in_memory(x), in_memory(y))
+        else:
+            self._recorder.add(cuda_strided.combine(cuda_strided.MULTIPLY, x, self._mask, y))
+        return y
+
+    def _drop(self, x: Any, y: Any) -> None:
+        call = self._network.numbers[id(self.step)]
+        self._recorder.add(cuda_dropout.dropout(x, y, self.layer.key, call, self.layer.rate))
+
+
+CLASSES: dict[type[Layer], type[Recorded]] = {
+    KernelLayer: _Kernel,
+    Pooling: _Pooling,
+    GlobalMaxPooling2D: _GlobalMaxPooling,
+    Activation: _Activation,
+    Dropout: _Dropout,
+}
+
+
+def _on_gpu(algorithm: str) -> str:
+    """A layer's choice, where it is of kernels for a GPU."""
+    return algorithm if algorithm != "auto" and device_of(algorithm) == "gpu" else "auto"

@@ -1,0 +1,16 @@
+// conv2d in TF32: windows of x times w, a tile of 128 pixels x 128 filters a block.
+#include "cuda_cpp/forward.cuh"
+#include "cuda_cpp/product_tf32.cuh"
+
+using Source = Forward<16>;
+using Product = ProductTf32<Source>;
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
+conv2d(const float* x, const float* w, const float* bias, float* y, Conv2DGeometry g, ForwardPlan plan)
+{
+    __shared__ Product::Slices slices;
+    Source source(x, w, bias, g, plan);
+    Product product(source);
+    product.run(slices, source);
+    product.finish([&](int row, int column, auto& sums) { source.store(y, row, column, sums); });
+}
