@@ -142,7 +142,7 @@ class Optimizer(Configurable):
 
     @property
     def accumulated(self) -> list[Variable]:
-        """The sums of gradients, one for each of the model's variables; empty without accumulation or before `build`."""
+        """The sums of gradients, one for each of the model's variables; empty without accumulation."""
         return list(self._accumulated)
 
     @property

@@ -74,6 +74,16 @@ def test_images_of_channels_first_as_predictions():
     same_on_both(build, lambda: optimizers.SGD(0.1), y=y, loss="mse")
 
 
+def test_one_weight_of_a_layer_is_not_trained():
+    def build():
+        dense = layers.Dense(3, "softmax", kernel_regularizer="l2")
+        dense.build((None, 40))
+        dense.kernel.trainable = False
+        return [layers.Input((5, 4, 2)), layers.Flatten(), dense]
+
+    same_on_both(build, lambda: optimizers.SGD(0.1))
+
+
 def test_running_means_of_weights_and_collected_gradients():
     def build():
         return [layers.Input((5, 4, 2)), layers.Flatten(), layers.Dense(3, "softmax", bias_constraint="non_neg")]
