@@ -293,6 +293,7 @@ def test_auto_takes_the_gpu_for_what_it_can_run_and_says_so(monkeypatch, caplog)
         model.train_on_batch(X[:4], Y[:4])
         model.train_on_batch(X[:4], Y[:4])
         assert model._runner is None
+        assert copy.deepcopy(model)._kept_on_cpu is None and pickle.loads(pickle.dumps(model._kept_on_cpu)) is None
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=[ours])
         model.predict(X[:4], verbose=0)
         assert model._runner is not None
