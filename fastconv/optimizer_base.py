@@ -142,7 +142,7 @@ class Optimizer(Configurable):
 
     @property
     def accumulated(self) -> list[Variable]:
-        """The sums of gradients, one for each of the model's variables; empty without accumulation."""
+        """The sums of gradients, one for each of the model's variables; none without accumulation or before `build`."""
         return list(self._accumulated)
 
     @property

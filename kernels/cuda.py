@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numba import config, float32, int32, types, uint32
@@ -33,7 +33,6 @@ except ImportError:  # a Numba that has left numba.cuda to the package numba-cud
 __all__ = [
     "CudaKernel",
     "FLOATS",
-    "GpuKernel",
     "Launch",
     "TooOldError",
     "cuda",
@@ -65,21 +64,6 @@ _launcher: ContextVar[Callable[[Launch], object] | None] = ContextVar("launcher"
 
 class TooOldError(ValueError):
     """A kernel has instructions that an architecture has not."""
-
-
-class GpuKernel(Protocol):
-    """What a `Launch` knows of a kernel, in whatever language it is.
-
-    Attributes:
-        name: of the function.
-        needs: the first compute capability that has all of its instructions.
-    """
-
-    name: str
-    needs: tuple[int, int]
-
-    def ptx(self, compute_capability: tuple[int, int], lineinfo: bool = False) -> str:
-        """The kernel in PTX, compiled without a GPU."""
 
 
 class CudaKernel:
@@ -215,14 +199,14 @@ class Launch:
     """One launch of one kernel, as data; calling it launches.
 
     Attributes:
-        kernel: what to launch.
+        kernel: what to launch: a CudaKernel, or of CUDA C++ a `cuda_nvrtc.CppKernel`.
         grid, block: blocks of the grid and threads of a block, one to three numbers.
         args: the kernel's arguments. Arrays may come in any shape, C-contiguous; here they are flat views of it.
         shared_bytes: dynamic shared memory of a block.
         shapes: in which the arguments came; () for numbers.
     """
 
-    kernel: GpuKernel
+    kernel: Any
     grid: tuple[int, ...]
     block: tuple[int, ...]
     args: tuple[Any, ...]

@@ -41,7 +41,7 @@ class Bound:
         if isinstance(launch.kernel, CppKernel):
             self._parameters = parameters(launch.args)
         else:
-            words = [word for argument in launch.args for word in _words(argument)]
+            words: list[Any] = [word for argument in launch.args for word in _words(argument)]
             self._parameters = [_C_TYPES[name](word) for name, word in zip(types, words, strict=True)]
         places = [ctypes.addressof(parameter) for parameter in self._parameters]
         self._places = (ctypes.c_void_p * len(places))(*places)
@@ -62,7 +62,7 @@ class Bound:
             )
 
 
-def machine_code(kernel: cuda.GpuKernel, capability: str) -> tuple[bytes, tuple[str, ...]]:
+def machine_code(kernel: Any, capability: str) -> tuple[bytes, tuple[str, ...]]:
     """A kernel as the cubin of one architecture, such as "90"; and of one in Python its parameters' types, in PTX.
 
     Needs no GPU.
@@ -81,7 +81,7 @@ def machine_code(kernel: cuda.GpuKernel, capability: str) -> tuple[bytes, tuple[
 
 
 @functools.cache
-def _load(kernel: cuda.GpuKernel, capability: str) -> tuple[int, tuple[str, ...]]:
+def _load(kernel: Any, capability: str) -> tuple[int, tuple[str, ...]]:
     """A kernel as the driver knows it, on any device of that architecture; and the types of its parameters."""
     cubin, types = machine_code(kernel, capability)
     code = _object_code(cubin)

@@ -144,9 +144,10 @@ def parameters(args: tuple[Any, ...]) -> list[Any]:
 def _parameter(arg: Any) -> Any:
     if isinstance(arg, tuple):  # a named tuple of int32
         return (ctypes.c_int32 * len(arg))(*arg)
-    interface = getattr(arg, "__cuda_array_interface__", None) or getattr(arg, "__array_interface__", None)
-    if interface is not None:
-        return ctypes.c_uint64(interface["data"][0])
+    if hasattr(arg, "__cuda_array_interface__"):  # CuPy's
+        return ctypes.c_uint64(arg.data.ptr)
+    if hasattr(arg, "__array_interface__"):
+        return ctypes.c_uint64(arg.__array_interface__["data"][0])
     return ctypes.c_float(arg) if isinstance(arg, float) else ctypes.c_int32(arg)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from fastconv import kernels
 from fastconv.kernels import cuda as module
-from fastconv.kernels import cuda_driver, cuda_presence
+from fastconv.kernels import cuda_driver, cuda_nvrtc, cuda_presence
 from fastconv.kernels.conv2d import cuda_coalesced, cuda_shared
 from fastconv.kernels.cuda import FLOATS, Launch, cuda_jit, float32, int32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, Pool2DGeometry, unsupported
@@ -231,6 +231,26 @@ def test_arguments_lie_as_the_kernel_reads_them(fake_gpu):
     ptx = kernel.ptx((9, 0))
     assert {int(n) for n in re.findall(r"ld\.param.*_param_(\d+)\]", ptx)} == {4, 5, 7, 9, 10, 15, 16}
     assert len(fake_gpu) == 2
+
+
+@NO_NUMBA_CUDA
+def test_cuda_cpp_takes_pointers_and_structs(fake_gpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCONV_CUDA_CACHE_DIR", str(tmp_path))
+    (tmp_path / "mine.cu").write_text(
+        "struct Sizes { int height, width; };\n"
+        'extern "C" __global__ void mine(const float* x, Sizes sizes, float scale, float* y)'
+        " { y[sizes.height] = x[sizes.width] * scale; }\n"
+    )
+    x, y = FakeArray((3, 5)), FakeArray((7,))
+    kernel = cuda_nvrtc.CppKernel(str(tmp_path / "mine.py"), "mine")
+    bound = Launch(kernel, (1,), (32,), (x, Sizes(4, 6), 0.5, y)).bind()
+    bound()
+    ((handle, *_, places, _),) = fake_gpu
+    assert handle == ord("m")
+    addresses = (ctypes.c_void_p * 4).from_address(places)
+    kinds = (ctypes.c_uint64, ctypes.c_int32 * 2, ctypes.c_float, ctypes.c_uint64)
+    read = [kind.from_address(at) for kind, at in zip(kinds, addresses, strict=True)]
+    assert [read[0].value, list(read[1]), read[2].value, read[3].value] == [x.data.ptr, [4, 6], 0.5, y.data.ptr]
 
 
 @NO_NUMBA_CUDA

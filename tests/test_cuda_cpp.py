@@ -11,7 +11,8 @@ import pytest
 from cuda_cases import NEEDS_TOOLKIT, cpp_kernels, shapes
 
 from fastconv import kernels
-from fastconv.kernels import cuda, cuda_driver, cuda_nvrtc, cuda_tiles
+from fastconv.cli import main
+from fastconv.kernels import cuda, cuda_driver, cuda_nvrtc, cuda_tiles, registry
 from fastconv.kernels.conv2d import cudacpp_implicit_gemm as forward
 from fastconv.kernels.conv2d_backward_data import cudacpp_implicit_gemm as backward_data
 from fastconv.kernels.conv2d_backward_filter import cudacpp_implicit_gemm as backward_filter
@@ -78,8 +79,8 @@ def changed(tmp_path, monkeypatch, folder):
 
     def change(op, name, header, old, new):
         file = f"cuda_cpp/{header}.cuh"
-        for folder in ("cuda_cpp", op):
-            shutil.copytree(cuda_nvrtc.FOLDER / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.py"))
+        for part in ("cuda_cpp", op):
+            shutil.copytree(cuda_nvrtc.FOLDER / part, tmp_path / part, ignore=shutil.ignore_patterns("*.py"))
         text = (tmp_path / file).read_text()
         assert text.count(old) == 1, f"{file} should hold {old!r} once"
         (tmp_path / file).write_text(text.replace(old, new))
@@ -202,6 +203,21 @@ def test_what_a_warp_reads_of_a_slice_lies_in_different_banks(written):
             assert len(set(wide_tf32.reshape(16, 128)[k : k + 4, first + lines].reshape(-1) % 32)) == 32
 
 
+@NEEDS_COMPILER
+@pytest.mark.usefixtures("forget_user_kernels")
+def test_a_kernel_of_the_users_own_has_its_own_source(tmp_path):
+    path = tmp_path / "cudacpp_mine.py"
+    assert main(["new-kernel", "conv2d", str(path)]) == 0
+    kernel = registry.load("conv2d", path)
+    check_on_cpu(kernel, shapes("conv2d")["K_33"], ("integers",))
+    source = path.with_suffix(".cu")
+    source.write_text(source.read_text().replace("source.store(y, row,", "source.store(y, row + 1,"))
+    with pytest.raises((Mismatch, SimulationError)):
+        check_on_cpu(kernel, shapes("conv2d")["K_33"], ("integers",))
+    path.unlink()
+    assert main(["new-kernel", "conv2d", str(path)]) == 2, "cudacpp_mine.cu would be lost"
+
+
 # How kernels reach a GPU.
 
 
@@ -230,7 +246,7 @@ def fields(text, struct):
 
 def test_parameters_are_laid_out_as_the_driver_wants_them():
     x = np.zeros(4, np.float32)
-    on_gpu = SimpleNamespace(__cuda_array_interface__={"data": (4096, False)})
+    on_gpu = SimpleNamespace(__cuda_array_interface__={}, data=SimpleNamespace(ptr=4096))
     g = Conv2DGeometry(*range(len(Conv2DGeometry._fields)))
     address, place, numbers, count, factor = cuda_nvrtc.parameters((x, on_gpu, g, 7, 0.5))
     assert (address.value, place.value) == (x.ctypes.data, 4096)

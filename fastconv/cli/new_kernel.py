@@ -15,6 +15,7 @@ from fastconv.cli.checks import CommandError
 from fastconv.kernels import registry
 from fastconv.utils.sources import renamed_kernel
 
+_START = {"cudacpp": "cudacpp_implicit_gemm"}  # the kernel to copy where it is not <backend>_naive
 HELP = "Write a file with a right but slow kernel, to make a fast one of."
 EXAMPLES = """examples:
   fastconv new-kernel conv2d cpu_mine.py
@@ -46,17 +47,23 @@ def run(args: argparse.Namespace) -> int:
         if name in known:
             raise CommandError(f"{args.op} has a kernel {name} already; give the file another name.")
         backend = registry.backend_of(name)
-        start = args.start_from or f"{backend}_naive"
+        start = args.start_from or _START.get(backend, f"{backend}_naive")
         source = kernels.get(args.op, start)
     except ValueError as error:
         raise CommandError(str(error)) from None
     if not start.startswith(f"{backend}_"):
         raise CommandError(f"{start} is no kernel of the backend {backend!r}, which the file's name says.")
+    texts = {args.file: _text(source, name)}
+    cpp = Path(source.run.__code__.co_filename).with_suffix(".cu")
+    if cpp.is_file():
+        texts[args.file.with_suffix(".cu")] = cpp.read_text(encoding="utf-8")
+    for file in texts:
+        if file.exists():
+            raise CommandError(f"{file} exists; it was left as it is.")
     try:
-        with args.file.open("x", encoding="utf-8") as stream:
-            stream.write(_text(source, name))
-    except FileExistsError:
-        raise CommandError(f"{args.file} exists; it was left as it is.") from None
+        for file, text in texts.items():
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(text)
     except OSError as error:
         raise CommandError(f"cannot write {args.file}: {error.strerror or error}") from None
     print(

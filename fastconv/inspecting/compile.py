@@ -67,6 +67,8 @@ def compile_kernel(kernel: Any, architecture: Architecture) -> Compiled:
         ptx = kernel.ptx(architecture.compute_capability, lineinfo=True)
     except ImportError as error:
         raise ToolkitError(str(error)) from None
+    except RuntimeError as error:  # NVRTC refuses CUDA C++
+        raise ToolkitError(str(error)) from error
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / _PTX_FILE).write_text(ptx, encoding="utf-8")
         said = _run(

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastconv.kernels.cuda import Launch
-from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
+from fastconv.kernels.cuda_geometry import Conv2DGeometry
 from fastconv.kernels.cuda_nvrtc import CppKernel
-from fastconv.kernels.cuda_tiles import COLUMNS, ROWS, THREADS
+from fastconv.kernels.cuda_tiles import COLUMNS, ROWS, THREADS, unsupported
 from fastconv.kernels.cuda_vectors import aligned
 from fastconv.kernels.registry import kernel
 

@@ -9,16 +9,18 @@ in float32, or by the tensor cores.
 
 from __future__ import annotations
 
-from fastconv.kernels.conv2d.cuda_mma_tf32 import unsupported
 from fastconv.kernels.conv2d.cudacpp_implicit_gemm import launch
 from fastconv.kernels.cuda_mma import NEEDS
 from fastconv.kernels.cuda_nvrtc import CppKernel
+from fastconv.kernels.cuda_tiles import unsupported_by_tensor_cores
 from fastconv.kernels.registry import kernel
 
 _conv2d = CppKernel(__file__, "conv2d", NEEDS)
 DEPTH = 16  # of a slice
 
 
-@kernel(limited_by="bytes, or tensor cores", unsupported=unsupported, fuses=("relu",), precision="bfloat16")
+@kernel(
+    limited_by="bytes, or tensor cores", unsupported=unsupported_by_tensor_cores, fuses=("relu",), precision="bfloat16"
+)
 def cudacpp_implicit_gemm_bf16(problem, x, w, bias, y, workspace, relu=False):
     return [launch(_conv2d, DEPTH, 2, problem, x, w, bias, y, relu)]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from fastconv.kernels.cuda import Launch
 from fastconv.kernels.cuda_chunks import Chunks, Sums, place_sums, row_sums_bytes, sum_rows, sums_bytes
-from fastconv.kernels.cuda_geometry import Conv2DGeometry, unsupported
+from fastconv.kernels.cuda_geometry import Conv2DGeometry
 from fastconv.kernels.cuda_nvrtc import CppKernel
 from fastconv.kernels.cuda_pixels import Step
-from fastconv.kernels.cuda_tiles import COLUMNS, ROWS, THREADS
+from fastconv.kernels.cuda_tiles import COLUMNS, ROWS, THREADS, unsupported
 from fastconv.kernels.cuda_vectors import aligned
 from fastconv.kernels.registry import kernel
 

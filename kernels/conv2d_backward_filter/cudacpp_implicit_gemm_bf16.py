@@ -6,10 +6,10 @@ float32. Limited by bytes, or by the tensor cores.
 
 from __future__ import annotations
 
-from fastconv.kernels.conv2d.cuda_mma_tf32 import unsupported
 from fastconv.kernels.conv2d_backward_filter.cudacpp_implicit_gemm import launches, workspace_bytes
 from fastconv.kernels.cuda_mma import NEEDS
 from fastconv.kernels.cuda_nvrtc import CppKernel
+from fastconv.kernels.cuda_tiles import unsupported_by_tensor_cores
 from fastconv.kernels.registry import kernel
 
 _backward_filter = CppKernel(__file__, "backward_filter", NEEDS)
@@ -17,7 +17,10 @@ DEPTH = 16  # of a slice
 
 
 @kernel(
-    limited_by="bytes, or tensor cores", unsupported=unsupported, workspace_bytes=workspace_bytes, precision="bfloat16"
+    limited_by="bytes, or tensor cores",
+    unsupported=unsupported_by_tensor_cores,
+    workspace_bytes=workspace_bytes,
+    precision="bfloat16",
 )
 def cudacpp_implicit_gemm_bf16(problem, x, gy, gw, gb, workspace):
     return launches(_backward_filter, DEPTH, 2, problem, x, gy, gw, gb, workspace)

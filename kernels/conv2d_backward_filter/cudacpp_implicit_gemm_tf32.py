@@ -7,10 +7,10 @@ Limited by the tensor cores where tiles are full.
 
 from __future__ import annotations
 
-from fastconv.kernels.conv2d.cuda_mma_tf32 import unsupported
 from fastconv.kernels.conv2d_backward_filter.cudacpp_implicit_gemm import launches, workspace_bytes
 from fastconv.kernels.cuda_mma import NEEDS
 from fastconv.kernels.cuda_nvrtc import CppKernel
+from fastconv.kernels.cuda_tiles import unsupported_by_tensor_cores
 from fastconv.kernels.registry import kernel
 
 _backward_filter = CppKernel(__file__, "backward_filter", NEEDS)
@@ -19,7 +19,7 @@ DEPTH = 16  # of a slice
 
 @kernel(
     limited_by="tensor cores, where tiles are full",
-    unsupported=unsupported,
+    unsupported=unsupported_by_tensor_cores,
     workspace_bytes=workspace_bytes,
     precision="tf32",
 )
