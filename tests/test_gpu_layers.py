@@ -67,6 +67,29 @@ def test_layers_for_features_and_a_frozen_normalization():
     same_on_both(build, frozen=("still",))
 
 
+def test_transposed_convolutions_and_spatial_dropout():
+    def build(x):
+        x = layers.Conv2D(3, 1, activation="relu")(x)
+        x = layers.SpatialDropout2D(0.4, seed=1)(x)
+        x = layers.Conv2DTranspose(2, (3, 2), strides=(2, 1), padding="same", activation="relu", bias_regularizer="l2")(
+            x
+        )
+        return layers.Conv2DTranspose(1, 2, output_padding=None)(x)
+
+    same_on_both(build)
+
+
+def test_sequences():
+    def build(x):
+        x = layers.Reshape((8, -1))(x)
+        x = layers.ZeroPadding1D(1)(x)
+        x = layers.Conv1D(3, 2, strides=2, activation="relu")(x)
+        x = layers.MaxPooling1D(2)(x)
+        return layers.GlobalMaxPooling1D()(x)
+
+    same_on_both(build)
+
+
 def test_branches_that_merge():
     def build(x):
         a = layers.Conv2D(2, (1, 2), padding="same", activation="relu")(x)
