@@ -30,7 +30,7 @@ class CategoricalCrossentropy(Loss):
         reduction, name, dtype: as for `Loss`.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "label_smoothing", "axis")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "label_smoothing", "axis")
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class SparseCategoricalCrossentropy(Loss):
         ValueError: on call, shapes that do not fit, or class numbers that are not whole or out of range.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "ignore_class")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "ignore_class")
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class BinaryCrossentropy(Loss):
         reduction, name, dtype: as for `Loss`.
     """
 
-    config_keys = ("name", "reduction", "from_logits", "label_smoothing", "axis")
+    config_keys: tuple[str, ...] = ("name", "reduction", "from_logits", "label_smoothing", "axis")
 
     def __init__(
         self,

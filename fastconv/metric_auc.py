@@ -37,6 +37,7 @@ class AUC(Metric):
     """
 
     direction = "up"
+    _counts: np.ndarray | None
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class AUC(Metric):
         self._counts = counts if self._counts is None else self._counts + counts
 
     def reset_state(self) -> None:
-        self._counts: np.ndarray | None = None
+        self._counts = None
 
     def result(self) -> float:
         if self._counts is None:

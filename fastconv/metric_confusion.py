@@ -134,7 +134,7 @@ def _only_top(y_pred: np.ndarray, k: int) -> np.ndarray:
 class _AtThresholds(ConfusionMetric):
     """A number for one threshold, an array for a list of them."""
 
-    config_keys = ("name", "dtype", "thresholds")
+    config_keys: tuple[str, ...] = ("name", "dtype", "thresholds")
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class Recall(_Ratio):
 class _Best(ConfusionMetric):
     """The largest of one ratio over the thresholds where another is at least as asked."""
 
-    config_keys = ("name", "dtype", "class_id", "num_thresholds")
+    config_keys: tuple[str, ...] = ("name", "dtype", "class_id", "num_thresholds")
     direction = "up"
     asked: str
     condition: tuple[int, int]

@@ -153,7 +153,15 @@ class BinaryIoU(IoU):
 class MeanIoU(IoU):
     """`IoU` of all classes."""
 
-    config_keys = ("name", "dtype", "num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
+    config_keys: tuple[str, ...] = (
+        "name",
+        "dtype",
+        "num_classes",
+        "ignore_class",
+        "sparse_y_true",
+        "sparse_y_pred",
+        "axis",
+    )
 
     def __init__(
         self,

@@ -28,8 +28,9 @@ class FBetaScore(Metric):
         name, dtype: as for `Metric`.
     """
 
-    config_keys = ("name", "dtype", "average", "beta", "threshold")
+    config_keys: tuple[str, ...] = ("name", "dtype", "average", "beta", "threshold")
     direction = "up"
+    _sums: Any
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class FBetaScore(Metric):
         self._sums = self._sums + sums.sum(axis=(1, 2) if self.average == "micro" else 1)
 
     def reset_state(self) -> None:
-        self._sums: Any = np.zeros((3, 1)) if self.average != "micro" else np.zeros(3)
+        self._sums = np.zeros((3, 1)) if self.average != "micro" else np.zeros(3)
 
     def result(self) -> Any:
         right, wrong, missed = self._sums
@@ -109,6 +110,8 @@ class R2Score(Metric):
 
     config_keys = ("name", "dtype", "class_aggregation", "num_regressors")
     direction = "up"
+    _sums: Any
+    _samples: int
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class R2Score(Metric):
         self._samples += y_true.size
 
     def reset_state(self) -> None:
-        self._sums: Any = np.zeros((4, 1))
+        self._sums = np.zeros((4, 1))
         self._samples = 0
 
     def result(self) -> Any:

@@ -136,6 +136,16 @@ class Optimizer(Configurable):
         return [self._iterations, *rate, *self._averages, *self._accumulated, *self._slots, *self.other_variables]
 
     @property
+    def only_collects(self) -> bool:
+        """Whether the next gradients are only accumulated."""
+        return (int(self._iterations.value) + 1) % (self.gradient_accumulation_steps or 1) != 0
+
+    @property
+    def accumulated(self) -> list[Variable]:
+        """The sums of gradients, one for each of the model's variables; none without accumulation or before `build`."""
+        return list(self._accumulated)
+
+    @property
     def other_variables(self) -> list[Variable]:
         """State that belongs to no variable of the model."""
         return []
@@ -298,7 +308,7 @@ class Optimizer(Configurable):
         steps = self.gradient_accumulation_steps
         if steps is None:
             return gradients
-        is_last = (int(self._iterations.value) + 1) % steps == 0
+        is_last = not self.only_collects
         for gradient, state in zip(gradients, states, strict=True):
             collected: np.ndarray = state.accumulated.value  # type: ignore[union-attr]
             collected += gradient

@@ -250,8 +250,18 @@ class Nadam(Optimizer):
         return [("momentum", "velocity")]
 
     def _update(self, gradients, variables, states):
-        self._product.value *= self._weight(self.iterations + 1)
+        self.begin_step()
         super()._update(gradients, variables, states)
+
+    def begin_step(self) -> None:
+        """Take the next step's weight into the product of all."""
+        self._product.value *= self._weight(self.iterations + 1)
+
+    def look_ahead(self) -> tuple[float, float]:
+        """What the mean and the gradient count in the step that has begun."""
+        count, product = self.iterations + 1, float(self._product.value)
+        weight, following = self._weight(count), self._weight(count + 1)
+        return following / (1 - product * following), (1 - weight) / (1 - product)
 
     def _weight(self, count: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96**count)
@@ -260,11 +270,11 @@ class Nadam(Optimizer):
         mean, mean_square = slots.values()
         step, other = scratch
         count = self.iterations + 1
-        weight, following, product = self._weight(count), self._weight(count + 1), float(self._product.value)
+        of_mean, of_gradient = self.look_ahead()
         _move(mean, gradient, 1 - self.beta_1, step)
         _move(mean_square, np.multiply(gradient, gradient, out=step), 1 - self.beta_2, other)
-        np.multiply(mean, following / (1 - product * following), out=step)
-        step += np.multiply(gradient, (1 - weight) / (1 - product), out=other)
+        np.multiply(mean, of_mean, out=step)
+        step += np.multiply(gradient, of_gradient, out=other)
         np.divide(mean_square, 1 - self.beta_2**count, out=other)
         np.sqrt(other, out=other)
         other += self.epsilon

@@ -68,6 +68,11 @@ def _inside(place, size, mode):
 
 
 @cpu_jit(inner=True)
+def _is_inside(y, x, height, width):
+    return 0.0 <= y <= height - 1.0 and 0.0 <= x <= width - 1.0
+
+
+@cpu_jit(inner=True)
 def _neighbours(place, size, mode, order):
     """(lower, upper, weight of upper): the two pixels that `place` lies between; upper is -1 outside, in the
     constant."""
@@ -92,6 +97,10 @@ def _mean(pixels, channels, top, bottom, down, left, right, across, out, n):
 
     Indices are unsigned: for signed ones Numba makes code that looks whether they count from the end.
     """
+    if down == 0.0 and across == 0.0:  # as flips and shifts by whole pixels have it
+        for c in range(channels):
+            out[uintp(n + c)] = pixels[uintp(top + left + c)]
+        return
     for c in range(channels):
         above = pixels[uintp(top + left + c)] * (1.0 - across) + pixels[uintp(top + right + c)] * across
         below = pixels[uintp(bottom + left + c)] * (1.0 - across) + pixels[uintp(bottom + right + c)] * across
@@ -99,48 +108,63 @@ def _mean(pixels, channels, top, bottom, down, left, right, across, out, n):
 
 
 @cpu_jit(inner=True)
-def _straight(pixels, height, width, channels, rows, columns, out, mode, fill, order, table):
-    """An image whose rows stay rows. table: (3, Q), where the neighbours of a column's pixels are, and a weight."""
+def _straight(pixels, height, width, channels, rows, columns, out, mode, fill, order, sides, weights):
+    """An image whose rows stay rows. sides: (2, Q), where the neighbours of a column's pixels are; weights: (Q,)."""
     step, n = width * channels, 0
     for j in range(columns.shape[1]):
         left, right, across = _neighbours(rows[1, 0] + columns[1, j], width, mode, order)
-        table[0, j], table[1, j], table[2, j] = left * channels, right * channels, across
+        sides[0, j], sides[1, j], weights[j] = left * channels, right * channels, across
     for i in range(rows.shape[1]):
         top, bottom, down = _neighbours(rows[0, i] + columns[0, 0], height, mode, order)
         for j in range(columns.shape[1]):
-            left, right, across = int(table[0, j]), int(table[1, j]), table[2, j]
+            left, right = sides[0, j], sides[1, j]
             if bottom < 0 or right < 0:
                 out[n : n + channels] = fill
             else:
-                _mean(pixels, channels, top * step, bottom * step, down, left, right, across, out, n)
+                _mean(pixels, channels, top * step, bottom * step, down, left, right, weights[j], out, n)
             n += channels
 
 
 @cpu_jit(inner=True)
 def _turned(pixels, height, width, channels, rows, columns, out, mode, fill, order):
-    """Any image."""
-    step, n = width * channels, 0
+    """Any image. The places of a row lie on a line, so that those inside the image are neighbours of each other."""
+    step, count = width * channels, columns.shape[1]
     for i in range(rows.shape[1]):
-        row, column = rows[0, i], rows[1, i]
-        for j in range(columns.shape[1]):
+        row, column, n = rows[0, i], rows[1, i], i * count * channels
+        first, end = 0, count if order == 1 else 0
+        while first < end and not _is_inside(row + columns[0, first], column + columns[1, first], height, width):
+            first += 1
+        while first < end and not _is_inside(row + columns[0, end - 1], column + columns[1, end - 1], height, width):
+            end -= 1
+        for j in range(first, end):
+            y, x = row + columns[0, j], column + columns[1, j]
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            down, across = y - top, x - left
+            _mean(
+                pixels, channels, top * step, bottom * step, down, left * channels, right * channels, across, out,
+                n + j * channels,
+            )  # fmt: skip
+        for j in range(count - (end - first)):
+            j = j if j < first else j + end - first
             top, bottom, down = _neighbours(row + columns[0, j], height, mode, order)
             left, right, across = _neighbours(column + columns[1, j], width, mode, order)
             if bottom < 0 or right < 0:
-                out[n : n + channels] = fill
+                out[n + j * channels : n + (j + 1) * channels] = fill
             else:
                 _mean(
-                    pixels, channels, top * step, bottom * step, down, left * channels, right * channels, across, out, n
-                )
-            n += channels
+                    pixels, channels, top * step, bottom * step, down, left * channels, right * channels, across, out,
+                    n + j * channels,
+                )  # fmt: skip
 
 
 @cpu_jit
 def _warp(images, which, rows, columns, out, mode, fill, order):
     _, height, width, channels = images.shape
-    table = np.empty((3, columns.shape[2]))
+    sides, weights = np.empty((2, columns.shape[2]), np.int64), np.empty(columns.shape[2])
     for n in range(which.size):
         pixels, result = images[which[n]].reshape(-1), out[n].reshape(-1)
         if np.all(rows[n, 1] == rows[n, 1, 0]) and np.all(columns[n, 0] == columns[n, 0, 0]):
-            _straight(pixels, height, width, channels, rows[n], columns[n], result, mode, fill, order, table)
+            _straight(pixels, height, width, channels, rows[n], columns[n], result, mode, fill, order, sides, weights)
         else:
             _turned(pixels, height, width, channels, rows[n], columns[n], result, mode, fill, order)

@@ -37,7 +37,7 @@ def moments(
     merged = (partial, mean, inverse, *moving, rows, channels, chunks)
     numbers = (float32(momentum), float32(1 - momentum), float32(epsilon))
     return [
-        Launch(_chunk_moments, (-(-channels // WARP), chunks), (WARP, SHARES), (x, partial, rows, channels)),
+        Launch(_chunk_moments, (chunks, -(-channels // WARP)), (WARP, SHARES), (x, partial, rows, channels)),
         Launch(_merge_moments, (-(-channels // WARP),), (WARP, SHARES), (*merged, *numbers)),
     ]
 
@@ -61,7 +61,7 @@ def gradient_sums(gy: Any, x: Any, mean: Any, partial: Any, total: Any, product:
     chunks = partial.shape[0]
     first = (gy, x, mean, partial, rows, channels)
     return [
-        Launch(_chunk_gradient_sums, (-(-channels // WARP), chunks), (WARP, SHARES), first),
+        Launch(_chunk_gradient_sums, (chunks, -(-channels // WARP)), (WARP, SHARES), first),
         Launch(_merge_sums, (-(-channels // WARP),), (WARP, SHARES), (partial, total, product, channels, chunks)),
     ]
 
@@ -102,8 +102,8 @@ def _channel_sum(shares, lane, share, value):
 @cuda_jit(FLOATS, FLOATS, int32, int32, launch_bounds=THREADS)
 def _chunk_moments(x, partial, rows, channels):
     shares = cuda.shared.array(THREADS, float32)
-    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.y)
-    channel = uint32(cuda.blockIdx.x * WARP + lane)
+    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.x)
+    channel = uint32(cuda.blockIdx.y * WARP + lane)
     begin, end = uint32(chunk * ROWS), uint32(min(int32(rows), int32((chunk + 1) * ROWS)))
     mean, squares = float32(0), float32(0)
     if channel < uint32(channels):
@@ -182,8 +182,8 @@ def _normalize(x, mean, inverse, gamma, beta, y, count, channels, has_gamma, has
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, launch_bounds=THREADS)
 def _chunk_gradient_sums(gy, x, mean, partial, rows, channels):
     shares = cuda.shared.array(THREADS, float32)
-    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.y)
-    channel = uint32(cuda.blockIdx.x * WARP + lane)
+    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.x)
+    channel = uint32(cuda.blockIdx.y * WARP + lane)
     end = uint32(min(int32(rows), int32((chunk + 1) * ROWS)))
     total, product = float32(0), float32(0)
     if channel < uint32(channels):

@@ -209,7 +209,7 @@ def test_outputs_are_those_of_keras(name):
         for ours, other in zip(mine.weights, its.weights, strict=True):
             other = np.asarray(other)
             np.testing.assert_allclose(
-                ours.numpy(), other, rtol=5e-3, atol=1e-3 * np.abs(other).max(), err_msg=ours.path
+                ours.numpy(), other, rtol=5e-3, atol=1e-2 * np.abs(other).max(), err_msg=ours.path
             )
 
 

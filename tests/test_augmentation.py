@@ -150,7 +150,7 @@ def test_gradients_of_sizes(layer):
 
 
 def test_in_a_model(rng):
-    """Active in fit only."""
+    """Active in fit and in calls by hand."""
     model = keras.Sequential(
         [
             layers.Input((6, 6, 1)),
@@ -164,6 +164,8 @@ def test_in_a_model(rng):
     x, y = rng.random((8, 6, 6, 1)).astype("float32"), np.zeros((8, 1))
     before = model.predict(x, verbose=0)
     np.testing.assert_allclose(before, x.reshape(8, -1) @ model.layers[-1].get_weights()[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model(x, training=False), before)
+    assert not np.allclose(model(x), before, rtol=1e-2)  # as in Keras, a call by hand augments
     assert model.train_on_batch(x, y) != pytest.approx(float(np.mean(before**2)), rel=1e-3)
 
 

@@ -10,7 +10,7 @@ from fastconv import activations, losses, metrics
 from fastconv.gpu.elementwise import code
 from fastconv.gpu.objective import judge_of_loss, judge_of_metric
 from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_dropout, cuda_losses, cuda_updates
-from fastconv.optimizers import SGD, Adagrad, Adam, RMSprop
+from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Ftrl, Lion, Nadam, RMSprop
 from fastconv.variable import Variable
 
 ELEMENTWISE = [
@@ -244,6 +244,14 @@ def test_random_numbers_are_philoxs():
         RMSprop(0.1),
         RMSprop(0.1, momentum=0.5, centered=True),
         Adagrad(0.1),
+        Adadelta(0.1),
+        Adamax(0.1),
+        Ftrl(0.1, l1_regularization_strength=0.02, l2_regularization_strength=0.1, beta=0.2),
+        Ftrl(0.1, learning_rate_power=-0.7, l2_shrinkage_regularization_strength=0.1),
+        Lion(0.1),
+        Nadam(0.1),
+        SGD(0.1, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=2),
+        Nadam(0.1, gradient_accumulation_steps=2, use_ema=True, clipvalue=0.5, weight_decay=0.1),
     ],
     ids=lambda o: "-".join(f"{key}" for key in (o.name, o.get_config().get("momentum"), o.get_config().get("amsgrad"))),
 )
@@ -260,18 +268,20 @@ def test_an_update(optimizer, rng):
     theirs, ours = Variable(start.copy()), Variable(start.copy())
     optimizer.build([theirs])
     other.build([ours])
-    parameters = Parameters(memory, [ours], [], list(other.slots_by_name().values()))
+    updates.check(other, [ours])
+    parameters = Parameters(memory, [ours], [], updates.state_of(other))
     parameters.push()
-    rates = np.zeros(2, "float32")
-    recorder = Recorder(memory)
-    updates.record(recorder, other, parameters, rates)
-    program = recorder.program()
-    for _ in range(3):
+    rates, programs = np.zeros(updates.NUMBERS, "float32"), []
+    for collects in (False, True):
+        recorder = Recorder(memory)
+        updates.record(recorder, other, parameters, rates, collects)
+        programs.append(recorder.program())
+    for _ in range(4):
         gradient = rng.normal(size=300).astype("float32")
         optimizer.apply([gradient], [theirs])
         parameters.gradient_of(ours)[...] = gradient
         rates[:] = updates.next_numbers(other)
-        run(program.launches)
+        run(programs[other.only_collects].launches)
         parameters.changed()
         other.count_step()
     close(ours.value, theirs.value)
@@ -303,6 +313,7 @@ def test_pieces_of_an_update(rng):
         "cuda_penalties",
         "cuda_strided",
         "cuda_units",
+        "cuda_update_variants",
         "cuda_updates",
     ],
 )

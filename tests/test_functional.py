@@ -416,7 +416,7 @@ def test_what_makes_no_model():
     x, other = Input((4,)), Input((4,), name="other")
     y = Dense(2, name="dense")(x)
     for make, message in (
-        (lambda: keras.Model(x, Add()([y, Dense(2)(other)])), "the outputs depend on .*other.*not among the inputs"),
+        (lambda: keras.Model(x, Add()([y, Dense(2)(other)])), "outputs depend on .*other.*not among the inputs"),
         (lambda: keras.Model(x, 3), "outputs must be tensors that Input or a layer has made; received 3"),
         (lambda: keras.Model([], y), "inputs must be tensors .* received none"),
         (lambda: keras.Model(x, Dense(2, name="dense")(y)), 'the name "dense" is that of 2 layers'),

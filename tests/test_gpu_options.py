@@ -72,3 +72,11 @@ def test_images_of_channels_first_as_predictions():
 
     y = np.random.default_rng(1).random((8, 3, 3, 1)).astype("float32")
     same_on_both(build, lambda: optimizers.SGD(0.1), y=y, loss="mse")
+
+
+def test_running_means_of_weights_and_collected_gradients():
+    def build():
+        return [layers.Input((5, 4, 2)), layers.Flatten(), layers.Dense(3, "softmax", bias_constraint="non_neg")]
+
+    options = {"gradient_accumulation_steps": 2, "use_ema": True, "ema_overwrite_frequency": 2, "clipnorm": 0.3}
+    same_on_both(build, lambda: optimizers.Nadam(0.1, **options), steps=5)

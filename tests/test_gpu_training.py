@@ -1,5 +1,6 @@
 """Training, evaluation and prediction through the GPU's path, with the simulator in a GPU's place."""
 
+import contextlib
 import copy
 import pickle
 import types
@@ -319,16 +320,15 @@ def test_auto_without_a_gpu_is_the_cpu_and_says_why_once(monkeypatch, caplog):
     assert caplog.messages == ['the device "auto" is the CPU: there is no NVIDIA driver']
 
 
-def test_a_full_memory_says_how_full_and_changes_nothing(gpu):
-    class OutOfMemoryError(Exception):  # CuPy's name, of no class that Python knows
-        pass
-
+def test_a_full_memory_says_how_full_and_changes_nothing(gpu, monkeypatch):
     def full(shape, dtype):
-        raise OutOfMemoryError("Out of memory allocating 4,194,304 bytes")
+        raise MemoryError("Out of memory allocating 4,194,304 bytes")
 
     model = a_model()
     model.train_on_batch(X[:1], Y[:1])
     before, memory = model.get_weights(), model._runner.memory
+    monkeypatch.setattr(memory, "simulated", False)
+    monkeypatch.setattr(memory, "queued", contextlib.nullcontext)
     runtime = types.SimpleNamespace(memGetInfo=lambda: (3 << 20, 80 << 30))
     memory.arrays = types.SimpleNamespace(zeros=full, cuda=types.SimpleNamespace(runtime=runtime))
     with pytest.raises(
@@ -340,7 +340,7 @@ def test_a_full_memory_says_how_full_and_changes_nothing(gpu):
     with pytest.raises(MemoryError):
         model.train_on_batch(X[:2], Y[:2])
     close(model.get_weights(), before, atol=0)
-    memory.arrays = np
+    memory.arrays, memory.simulated = np, True
     model.train_on_batch(X[:2], Y[:2])
     assert model.optimizer.iterations == 2
 

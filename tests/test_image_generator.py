@@ -122,6 +122,16 @@ def test_a_quarter_turn():
     np.testing.assert_allclose(turned, np.rot90(x), atol=1e-3)
 
 
+def test_splines_of_a_ramp():
+    """Cubic splines give straight lines back, exactly."""
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'fastconv[image]'")
+    i, j = np.mgrid[:12, :12].astype(np.float32)
+    x = (3 * i + 2 * j)[..., None]
+    generator = ImageDataGenerator(interpolation_order=3, fill_mode="reflect")
+    moved = generator.apply_transform(x, {"tx": 0.5, "ty": -0.25})[..., 0]  # half a pixel to the left, a quarter down
+    np.testing.assert_allclose(moved[5:7, 5:7], (3 * (i - 0.25) + 2 * (j + 0.5))[5:7, 5:7], atol=0.02)
+
+
 def test_layouts_agree():
     x = images(1, (5, 5, 3))[0]
     parameters = {"theta": 20, "zx": 0.8, "shear": 5, "channel_shift_intensity": 30, "brightness": 0.7}
@@ -144,6 +154,14 @@ def test_batches_are_what_the_single_steps_give():
         drawn = draws.parameters(generator, draws.numbers(9, 0, place, 1), 6, 5)
         alone = generator.apply_transform(x[order[place]], {name: value[0] for name, value in drawn.items()})
         np.testing.assert_allclose(image, generator.standardize(alone), atol=1e-5)
+
+
+def test_a_subclass_that_the_data_sets_would_pass_over_is_refused():
+    with pytest.raises(TypeError, match="overrides standardize, which data sets do not call"):
+
+        class Mine(ImageDataGenerator):
+            def standardize(self, x):
+                return x
 
 
 # Normalisation.
@@ -413,3 +431,33 @@ def test_a_network_learns_from_transformed_images():
     flow = generator.flow(x, y, batch_size=16, seed=1)
     model.fit(flow, epochs=8, validation_data=generator.flow(x, y, seed=2), verbose=0)
     assert model.evaluate(flow, verbose=0)[1] > 0.95
+
+
+def test_flips_alone_need_no_splines(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "scipy.ndimage", None)
+    x = images(1)[0]
+    generator = ImageDataGenerator(interpolation_order=3, horizontal_flip=True)
+    flipped = generator.apply_transform(x, {"flip_horizontal": True})
+    np.testing.assert_array_equal(flipped, x[:, ::-1])
+    with pytest.raises(ImportError, match=r"fastconv\[image\]"):
+        generator.apply_transform(x, {"theta": 3})
+
+
+def test_what_gives_batches_by_number_is_a_data_set():
+    class Old:
+        """As one of another library, which has no base class of ours."""
+
+        ended = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return np.full((2, 3), index, np.float32), np.zeros((2, 1), np.float32)
+
+        def on_epoch_end(self):
+            self.ended += 1
+
+    old = Old()
+    dense().fit(old, epochs=2, verbose=0)
+    assert old.ended == 2

@@ -1,5 +1,7 @@
 """Training beside Keras's: optimizers with their options, and what `fit` and its relatives do with their arguments."""
 
+import re
+
 import numpy as np
 import peers
 import pytest
@@ -98,14 +100,17 @@ def test_ten_steps(name, options):
             np.testing.assert_allclose(mine.value, keras.ops.convert_to_numpy(other), rtol=1e-4, atol=2e-6)
     assert one.iterations == int(two.iterations)
     state = one.variables, two.variables
-    assert [v.name for v in state[0]] == [v.name for v in state[1]]
+    assert [v.name for v in state[0]] == [re.sub(r"^variable_\d+$", "variable", v.name) for v in state[1]]
     for mine, other in zip(*state, strict=True):
         np.testing.assert_allclose(
             mine.value, keras.ops.convert_to_numpy(other), rtol=1e-4, atol=1e-6, err_msg=mine.name
         )
     config = one.get_config()
     assert set(config) == set(two.get_config())
-    assert {key: config[key] for key in config if config[key] != two.get_config()[key]}.keys() <= {"learning_rate"}
+    assert {key: config[key] for key in config if config[key] != two.get_config()[key]}.keys() <= {
+        "learning_rate",
+        "name",
+    }
     one.finalize_variable_values(ours)
     two.finalize_variable_values(theirs)
     for mine, other in zip(ours, theirs, strict=True):

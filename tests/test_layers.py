@@ -475,7 +475,7 @@ def test_the_declared_input_shape():
     assert Dense(1, input_dim=5).declared_input_shape == (None, 5)
     assert Dense(1, batch_input_shape=(7, 5)).declared_input_shape == (7, 5)
     assert layers.Input((28, 28, 1)).shape == (None, 28, 28, 1)
-    assert layers.Input(batch_shape=(3, 4)).batch_shape == layers.Input((4,), batch_size=3).batch_shape
+    assert layers.Input(batch_shape=(3, 4)).shape == layers.Input((4,), batch_size=3).shape
 
 
 def test_configs_are_keras_configs():

@@ -274,3 +274,45 @@ def test_adapt(keras, data, axis):
         close(got, np.asarray(expected), "weight")
         assert got.dtype == np.asarray(expected).dtype
     close(ours(arrays[0]), theirs(arrays[0]), "output")
+
+
+def test_training(keras):
+    """A few epochs of a small network: the same losses, weights and statistics, and the same evaluation."""
+    import fastconv
+
+    def make(module):
+        layers = module.layers
+        model = module.Sequential(
+            [
+                layers.Input((9, 8, 3)),
+                layers.Rescaling(1 / 2, offset=-0.1),
+                layers.ZeroPadding2D(((0, 1), (1, 0))),
+                layers.Conv2D(6, 3, use_bias=False),
+                layers.BatchNormalization(momentum=0.8),
+                layers.LeakyReLU(),
+                layers.SeparableConv2D(8, 3, padding="same", activation="relu", depthwise_regularizer="l2"),
+                layers.BatchNormalization(scale=False),
+                layers.MaxPooling2D(),
+                layers.DepthwiseConv2D(2, depth_multiplier=2),
+                layers.BatchNormalization(trainable=False),
+                layers.PReLU(shared_axes=[1, 2]),
+                layers.UpSampling2D(interpolation="bilinear"),
+                layers.Conv2DTranspose(4, 3, strides=2, padding="same"),
+                layers.LayerNormalization(),
+                layers.ActivityRegularization(l2=0.01),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(3, activation="softmax"),
+            ]
+        )
+        model.compile(module.optimizers.SGD(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(20, 9, 8, 3)).astype("float32"), rng.integers(0, 3, 20)
+    theirs, ours = make(keras), make(fastconv)
+    ours.set_weights(theirs.get_weights())
+    histories = [m.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history for m in (theirs, ours)]
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-4)
+    for weight, expected in zip(ours.weights, theirs.get_weights(), strict=True):
+        close(weight.numpy(), expected, weight.path)
+    np.testing.assert_allclose(ours.evaluate(x, y, verbose=0), theirs.evaluate(x, y, verbose=0), rtol=1e-4)

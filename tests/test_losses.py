@@ -27,6 +27,18 @@ LOSSES = {
     "categorical hinge": (losses.CategoricalHinge, {}),
     "divergence": (losses.KLDivergence, {}),
     "cosine": (losses.CosineSimilarity, {}),
+    "percentage": (losses.MeanAbsolutePercentageError, {}),
+    "logarithmic": (losses.MeanSquaredLogarithmicError, {}),
+    "squared hinge": (losses.SquaredHinge, {}),
+    "binary focal": (losses.BinaryFocalCrossentropy, {"apply_class_balancing": True, "gamma": 1.5}),
+    "binary focal logits": (losses.BinaryFocalCrossentropy, {"from_logits": True, "label_smoothing": 0.1}),
+    "focal": (losses.CategoricalFocalCrossentropy, {"alpha": [0.1, 0.2, 0.3, 0.4], "label_smoothing": 0.1}),
+    "focal logits": (losses.CategoricalFocalCrossentropy, {"from_logits": True, "gamma": 1.5}),
+    "sparse generalized": (losses.CategoricalGeneralizedCrossEntropy, {"q": 0.3}),
+    "dice": (losses.Dice, {}),
+    "dice of rows": (losses.Dice, {"axis": -1}),
+    "tversky": (losses.Tversky, {"alpha": 0.3, "beta": 0.9}),
+    "tversky of rows": (losses.Tversky, {"alpha": 0.3, "axis": (1,)}),
 }
 FUSED = ["categorical", "categorical smoothed", "sparse", "sparse ignoring", "binary", "binary smoothed"]
 REDUCTIONS = ["sum_over_batch_size", "sum", "mean_with_sample_weight", "none"]
@@ -169,6 +181,16 @@ def test_nan_is_not_hidden(name):
         (losses.CategoricalHinge(), [[0, 1, 0]], [[0.5, 0.25, 0.75]], [1.5]),
         (losses.KLDivergence(), [[0.5, 0.5]], [[0.25, 0.75]], [0.5 * math.log(2) + 0.5 * math.log(2 / 3)]),
         (losses.CosineSimilarity(), [[3.0, 4.0]], [[4.0, 3.0]], [-0.96]),
+        (losses.MeanAbsolutePercentageError(), [[2.0, -4.0]], [[3.0, -3.0]], [(50 + 25) / 2]),
+        (losses.MeanSquaredLogarithmicError(), [[0.0, 3.0]], [[math.e - 1, 3.0]], [(1 - math.log(1 + 1e-7)) ** 2 / 2]),
+        (losses.SquaredHinge(), [[0.0, 1.0]], [[0.5, 0.25]], [(1.5**2 + 0.75**2) / 2]),
+        (losses.BinaryFocalCrossentropy(), [[1, 0]], [[0.5, 0.75]], [(math.log(2) / 4 + math.log(4) * 9 / 16) / 2]),
+        (losses.BinaryFocalCrossentropy(True, alpha=0.2, gamma=1), [[1.0]], [[0.25]], [0.2 * 0.75 * math.log(4)]),
+        (losses.CategoricalFocalCrossentropy(), [[0, 1, 0]], [[0.1, 0.5, 0.4]], [0.25 / 4 * math.log(2)]),
+        (losses.CategoricalGeneralizedCrossEntropy(), [1], [[0.75, 0.25]], [(1 - 0.5) / 0.5]),
+        (losses.Dice(), [[1, 0], [1, 1]], [[0.5, 0.5], [1.0, 0.0]], 1 - 2 * 1.5 / (3 + 2 + 1e-7)),
+        (losses.Dice(axis=1), [[1, 0], [1, 1]], [[0.5, 0.5], [1.0, 0.0]], [1 - 1 / (2 + 1e-7), 1 - 2 / (3 + 1e-7)]),
+        (losses.Tversky(0.2, 0.7), [[1, 0, 1]], [[1.0, 0.5, 0.0]], 1 - 1 / (1 + 0.2 + 0.35 + 1e-7)),
     ],
 )
 def test_values_by_hand(loss, y_true, y_pred, values):

@@ -81,10 +81,13 @@ def sequence():
 
 
 def images():
-    """What the chain has not: transposed and separable convolutions."""
+    """What the chain has not: preprocessing, transposed and separable convolutions."""
     return keras.Sequential(
         [
-            keras.Input((6, 5, 3)),
+            keras.Input((8, 7, 3)),
+            layers.RandomFlip(),
+            layers.Resizing(6, 5),
+            layers.Resizing(9, 7, interpolation="nearest"),
             layers.Conv2DTranspose(4, (3, 2), strides=(2, 3), padding="same", activation="relu"),
             layers.GroupNormalization(groups=2),
             layers.SeparableConv2D(6, 3, strides=2, depth_multiplier=2),
@@ -129,7 +132,7 @@ def made(name):
 
 
 def outputs(model, xs):
-    found = model(xs if len(xs) > 1 else xs[0])
+    found = model(xs if len(xs) > 1 else xs[0], training=False)
     return found if isinstance(found, list) else [found]
 
 

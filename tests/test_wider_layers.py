@@ -1,7 +1,12 @@
 """The layers beside convolution, pooling and Dense: gradients, values by hand, memory, training."""
 
+import copy
+import tracemalloc
+
+import numba
 import numpy as np
 import pytest
+from lab import lab
 
 import fastconv as keras
 from fastconv import layers
@@ -59,7 +64,8 @@ CASES = {
     "average-1d": (layers.AveragePooling1D(3, 2, "same", **FIRST), (2, 3, 6)),
     "global-max-1d": (layers.GlobalMaxPooling1D(), (2, 6, 3)),
     "global-average-1d": (layers.GlobalAveragePooling1D(keepdims=True, **FIRST), (2, 3, 6)),
-    "zero-padding-1d": (layers.ZeroPadding1D((1, 2), **FIRST), (2, 3, 4)),
+    "zero-padding-1d": (layers.ZeroPadding1D((1, 2)), (2, 3, 4)),
+    "zero-padding-1d-first": (layers.ZeroPadding1D(**FIRST), (2, 3, 4)),
     "cropping-1d": (layers.Cropping1D((1, 0)), (2, 3, 4)),
     "up-sampling-1d": (layers.UpSampling1D(3), (2, 3, 4)),
     "layer-norm": (layers.LayerNormalization(gamma_regularizer="l2"), (3, 4, 5)),
@@ -76,6 +82,20 @@ CASES = {
     "spatial-dropout": (layers.SpatialDropout2D(0.1), IMAGES),
     "prelu-shared": (layers.PReLU(shared_axes=[1, 2], alpha_regularizer="l2"), IMAGES),
 }
+
+# Cases that follow each other on sequences.
+IN_A_ROW = [
+    *(
+        "batch-norm",
+        "separable-1d",
+        "zero-padding-1d",
+        "transpose-1d",
+        "normalization",
+        "layer-norm",
+        "group-norm-each",
+    ),
+    *("prelu", "cropping-1d", "spatial-dropout-1d", "unit-norm", "up-sampling-1d", "rescaling-array", "activity"),
+]
 
 
 @pytest.fixture
@@ -335,3 +355,81 @@ def test_what_has_no_kernels_on_a_gpu():
     for case in ("batch-norm", "zero-padding", "global-max", "reshape", "prelu", "normalization"):
         with pytest.raises(Unsupported, match="has no kernels for a GPU"):
             recorded_class(CASES[case][0])
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has one thread here")
+@pytest.mark.usefixtures("all_threads")
+def test_one_thread_and_all_threads_give_the_same_bits(rng):
+    x = rng.standard_normal((9, 32, 33, 50)).astype("float32")
+    gy = rng.standard_normal(x.shape).astype("float32")
+    results = []
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        try:
+            layer = layers.BatchNormalization()
+            outputs = [layer(x, training=True), layer.backward(gy), layer.gamma.gradient, *layer.get_weights()]
+            outputs.append(layers.RandomRotation(0.3, seed=1)(x))
+        finally:
+            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        results.append(outputs)
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_allocates_nothing_large(rng):
+    """Of a network as ResNet or MobileNet have them."""
+    model = keras.Sequential(
+        [
+            layers.Input((16, 16, 2)),
+            layers.ZeroPadding2D(),
+            layers.Conv2D(16, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.UpSampling2D(),
+            layers.Cropping2D(1),
+            layers.Conv2DTranspose(2, 2),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = rng.standard_normal((32, 16, 16, 2)).astype("float32"), np.arange(32) % 2
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    tracemalloc.start()
+    try:
+        model.train_on_batch(x, y)
+        assert tracemalloc.get_traced_memory()[1] < x.size * 16 / 2 * 4 / 10  # a tenth of an activation
+    finally:
+        tracemalloc.stop()
+
+
+def test_convolutions_and_poolings_in_other_clothes_on_a_gpu(rng):
+    """The weights after a step are the CPU's; with the simulator in a GPU's place."""
+    images = [layers.DepthwiseConv2D(2, depth_multiplier=2), layers.LeakyReLU(), layers.GlobalAveragePooling2D()]
+    sequences = [layers.Conv1D(3, 2, padding="causal"), layers.MaxPooling1D(), layers.GlobalAveragePooling1D()]
+    for stack, shape in ((images, (4, 3, 2)), (sequences, (5, 2))):
+        x, y = rng.standard_normal((4, *shape)).astype("float32"), np.arange(4) % 2
+        weights = []
+        for name in ("cpu", "gpu"):
+            keras.utils.set_random_seed(3)
+            model = keras.Sequential([layers.Input(shape), *(copy.deepcopy(layer) for layer in stack), layers.Dense(2)])
+            model.compile("sgd", "mse")
+            with lab(), keras.device(name):
+                model.train_on_batch(x, np.eye(2)[y])
+                weights.append(model.get_weights())
+        for one, other in zip(*weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_files(tmp_path, rng):
+    """Weights, statistics and configs come back from a file."""
+    model = keras.Sequential([layers.Input((6, 4)), *(copy.deepcopy(CASES[case][0]) for case in IN_A_ROW)])
+    model.set_weights([rng.uniform(0.5, 1, weight.shape) for weight in model.get_weights()])
+    x = rng.standard_normal((3, 6, 4))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(x), model(x))
+    assert [layer.get_config() for layer in again.layers] == [layer.get_config() for layer in model.layers]

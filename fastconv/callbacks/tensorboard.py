@@ -69,7 +69,7 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs=None):
         self._batches = 0
         if self.write_graph:
-            lines: list[str] = []
+            lines = []
             self.model.summary(print_fn=lines.append)
             # Indented by four spaces, it keeps its columns.
             self._writer("train").add_text("keras", "\n".join(f"    {line}" for line in "\n".join(lines).splitlines()))

@@ -25,6 +25,26 @@ def _depthwise(graph: OnnxGraph, layer: Any, x: Any, shape: Any) -> str:
     return _convolution(graph, layer, x, shape, kernel, channels)
 
 
+@converts("Resizing")
+def _resizing(graph: OnnxGraph, layer: Any, x: Any, shape: Any) -> str:
+    modes = {
+        "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
+        "bilinear": {"mode": "linear"},
+    }
+    plain = not (layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias)
+    if layer.interpolation not in modes or not plain:
+        raise ValueError(
+            f'the layer "{layer.name}" has no ONNX form: there are {" and ".join(modes)} interpolation, without '
+            "crop_to_aspect_ratio, pad_to_aspect_ratio and antialias."
+        )
+    first = _to_first(graph, layer, x, shape)
+    sizes = graph.op(
+        "Concat", [graph.op("Shape", [first], end=2), graph.constant([layer.height, layer.width], "int64")], axis=0
+    )
+    options = {**modes[layer.interpolation], "coordinate_transformation_mode": "half_pixel"}
+    return _from_first(graph, layer, graph.op("Resize", [first, "", "", sizes], **options), len(shape))
+
+
 @converts("SeparableConv")
 def _separable(graph: OnnxGraph, layer: Any, x: Any, shape: Any) -> str:
     between = _depthwise(graph, layer.depthwise, x, shape)

@@ -19,6 +19,7 @@ from fastconv.export.onnx_table import Convert, converts
     "GaussianDropout",
     "AlphaDropout",
     "ActivityRegularization",
+    "RandomImageLayer",
 )
 def _nothing(graph: OnnxGraph, layer: Any, x: Any, shape: Any) -> str:
     return x

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.gpu.rows import Rows
 from fastconv.kernels import cuda
 
 _BLOCKS = 2  # in which batches wait: one is on its way while the other is written
@@ -26,6 +27,7 @@ class Memory:
         self.simulated = cuda.simulated()
         self.arrays: Any = np if self.simulated else cuda.import_cupy()
         self.stream: Any = None if self.simulated else self.arrays.cuda.Stream(non_blocking=True)
+        self._given: Any = None if self.simulated else self.arrays.cuda.Event(disable_timing=True)
         self.allocated_bytes = 0
 
     def queued(self) -> Any:
@@ -41,8 +43,8 @@ class Memory:
         try:
             with self.queued():
                 made = self.arrays.zeros(shape, dtype)
-        except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # CuPy's, which is no MemoryError
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            if self.simulated:
                 raise
             raise MemoryError(self._no_room(shape, np.dtype(dtype).itemsize)) from error
         self.allocated_bytes += made.nbytes
@@ -71,6 +73,20 @@ class Memory:
         else:
             array.set(np.ascontiguousarray(values, array.dtype), stream=self.stream)
             self.stream.synchronize()
+
+    def fill(self, array: Any, given: Rows) -> None:
+        """Copy rows that lie on the device, as what was queued on CuPy's current stream leaves them."""
+        if self.simulated:
+            np.copyto(array, np.asarray(given.array)[given.rows])
+            return
+        self._given.record(self.arrays.cuda.get_current_stream())
+        self.stream.wait_event(self._given)
+        with self.queued():
+            rows = given.rows
+            if isinstance(rows, slice):
+                array[...] = given.array[rows]
+            else:
+                array[...] = given.array.take(self.arrays.asarray(rows), axis=0)
 
     def download(self, array: Any) -> np.ndarray:
         """A copy on the host, once all that was queued is done."""

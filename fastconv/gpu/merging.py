@@ -38,7 +38,7 @@ class _Merge(Recorded):
         return y
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        gradients = []
+        gradients: list[Any] = []
         for index, (view, shape) in enumerate(zip(self._views, self._shapes, strict=True)):
             if not needed(back, index):
                 gradients.append(None)

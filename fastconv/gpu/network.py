@@ -68,10 +68,12 @@ class Network:
             gy, turned = made.like(y), gy
             self.recorder.add(cuda_strided.copy(turned, gy))
         if back.again:
-            self._again = {id(weight): self.recorder.memory.zeros(weight.shape) for weight in step.trained}
+            self._again = {
+                id(weight): self.recorder.memory.zeros(weight.shape) for weight in step.layer.trainable_weights
+            }
         given = made.backward(gy, back, through_activation)
         if back.again:
-            for weight in step.trained:
+            for weight in step.layer.trainable_weights:
                 gradient = self.parameters.gradient_of(weight)
                 self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradient, self._again[id(weight)], gradient))
             self._again = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from fastconv.gpu.network import Network, check, in_training, recorded_class
 from fastconv.gpu.objective import Scores
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
+from fastconv.gpu.rows import Rows
 from fastconv.layers.layout import from_last, last
 
 _ROWS = 256  # steps whose sums wait on the device before the host takes them
@@ -44,7 +44,7 @@ class Runner:
         slots: list[Any] = []
         if optimizer is not None:
             updates.check(optimizer, trained)
-            slots = list(optimizer.slots_by_name().values()) if optimizer.built else []
+            slots = updates.state_of(optimizer) if optimizer.built else []
         ids = {id(variable) for variable in trained}
         self.made_for = self.key(model)
         self.memory = Memory()
@@ -65,32 +65,32 @@ class Runner:
         """Whether the model is still what it was made for."""
         return self.made_for == self.key(model)
 
-    def prepare(
-        self, kind: str, x: np.ndarray, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None
-    ) -> _Step:
+    def prepare(self, kind: str, x: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> _Step:
         """The program of a step for batches like this one: "train", "test" or "predict".
 
         Raises:
             Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
             MemoryError: the device has no room for its arrays.
         """
-        key = kind, x.shape, None if y is None else (y.shape, y.dtype.kind)
+        if kind == "train" and self.model.optimizer.only_collects:
+            kind = "collect"
+        key = kind, x.shape, type(x), None if y is None else (y.shape, y.dtype.kind)
         step = self._steps.get(key)
         if step is None:
             step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
         return step
 
-    def train(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def train(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one training step."""
         self._run("train", x, y, sample_weight)
         self.parameters.changed()
         self.model.optimizer.count_step()
 
-    def test(self, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def test(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Queue one step of evaluation."""
         self._run("test", x, y, sample_weight)
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> np.ndarray:
         """The model's outputs, a new array of the host."""
         step = self._run("predict", x, None, None)
         return self.memory.download(step.y_pred)
@@ -115,7 +115,7 @@ class Runner:
     def __reduce__(self) -> Any:
         return type(None), ()
 
-    def _run(self, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
+    def _run(self, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
         step = self.prepare(kind, x, y, sample_weight)
         self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
@@ -137,11 +137,11 @@ class _Step:
     """One kind of step for one shape of batch."""
 
     def __init__(
-        self, runner: Runner, kind: str, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None
+        self, runner: Runner, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None
     ) -> None:
         model, memory = runner.model, runner.memory
-        self._model = model
-        self._trains = kind == "train"
+        self._model, self._memory = model, memory
+        self._trains = kind in ("train", "collect")
         plan = model.forward_plan
         self._drawing = [
             step for step in plan.steps if in_training(step, self._trains) and recorded_class(step.layer).numbers
@@ -155,8 +155,13 @@ class _Step:
         formats = (layer.data_format for layer in plan.layers if hasattr(layer, "data_format"))
         self._format = next(formats, "channels_last")
         self._format = self._format if x.ndim == 4 else "channels_last"
-        self._inlet = Inlet(memory, sum(_padded(size) for size in (self._numbers, x.size, *(a.size for a in given))))
-        numbers, block, *parts = self._cut(self._inlet.block, x.shape, [array.size for array in given])
+        # Rows that lie on the device already do not come by the inlet.
+        self._rows = memory.zeros((x.size,)) if isinstance(x, Rows) else None
+        sizes = self._sizes(x, given)
+        self._inlet = Inlet(memory, sum(map(_padded, sizes)))
+        numbers, block, *parts = _cut(self._inlet.block, sizes)
+        if self._rows is not None:
+            block = self._rows
         recorder = Recorder(memory)
         network = Network(plan, recorder, runner.parameters, self._numbers_of_steps(numbers))
         self.y_pred = network.forward(self._as_x(block, x.shape), self._trains)
@@ -173,33 +178,33 @@ class _Step:
             if self._trains:
                 network.backward(back, gradient, not fused)
                 if back.variables:
-                    updates.record(recorder, model.optimizer, runner.parameters, numbers[: updates.NUMBERS])
+                    rates = numbers[: updates.NUMBERS]
+                    updates.record(recorder, model.optimizer, runner.parameters, rates, kind == "collect")
         self._program = recorder.program()
 
-    def run(self, x: np.ndarray, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
+    def run(self, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
         """Send a batch and queue the step; returns each score's sum of weights."""
         given: list[np.ndarray] = []
         counts: list[float] = []
         if self._scores is not None:
             given, counts = self._scores.of_batch(y, sample_weight)  # type: ignore[arg-type]
-        numbers, block, *parts = self._cut(self._inlet.begin(), x.shape, [array.size for array in given])
+        numbers, block, *parts = _cut(self._inlet.begin(), self._sizes(x, given))
         rates = updates.next_numbers(self._model.optimizer) if self._trains else (0.0,) * updates.NUMBERS
         drawn = [number for step in self._drawing for number in recorded_class(step.layer).next_numbers(step.layer)]
         numbers[:] = [*rates, row, *drawn]
-        np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
+        if self._rows is None:
+            np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
         for part, array in zip(parts, given, strict=True):
             np.copyto(part.reshape(array.shape), array, casting="unsafe")
         self._inlet.send()
+        if self._rows is not None:
+            self._memory.fill(self._as_x(self._rows, x.shape), x)
         self._program.run()
         return counts
 
-    def _cut(self, block: Any, x_shape: tuple[int, ...], sizes: Sequence[int]) -> list[Any]:
-        """The parts of a block: the step's numbers, x, and what the scores are given."""
-        parts, start = [], 0
-        for size in (self._numbers, math.prod(x_shape), *sizes):
-            parts.append(block[start : start + size])
-            start += _padded(size)
-        return parts
+    def _sizes(self, x: Any, given: Sequence[np.ndarray]) -> list[int]:
+        """Elements of the parts of a block: the step's numbers, x, and what the scores are given."""
+        return [self._numbers, 0 if self._rows is not None else x.size, *(array.size for array in given)]
 
     def _as_x(self, flat: Any, shape: tuple[int, ...]) -> Any:
         """Memory as an input of that shape: images lie channels last."""
@@ -214,6 +219,15 @@ class _Step:
             places[id(step)] = numbers[start : start + count]
             start += count
         return places
+
+
+def _cut(block: Any, sizes: Sequence[int]) -> list[Any]:
+    """The parts of a block."""
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(block[start : start + size])
+        start += _padded(size)
+    return parts
 
 
 def _padded(size: int) -> int:

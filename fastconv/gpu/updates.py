@@ -12,21 +12,24 @@ from fastconv.gpu.memory import Memory
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Unsupported
-from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_updates
+from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_update_variants, cuda_updates
 from fastconv.kernels.cuda import Launch
-from fastconv.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from fastconv.optimizer_base import Optimizer
+from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
+from fastconv.variable import Variable
 
 _CONSTRAINTS = (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)
-NUMBERS = 2  # that an optimizer reads anew in each step
+_OPTIMIZERS = (SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop)
+# What an optimizer reads anew in each step: the rate, what weights shrink by, three numbers of its own, the momentum of
+# the running means, and whether these replace the weights.
+NUMBERS = 7
+_MOMENTUM, _OVERWRITES = 5, 6
 
 
 def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
     """Raise `Unsupported` if the device cannot do the optimizer's steps."""
-    if type(optimizer) not in (SGD, Adagrad, Adam, AdamW, RMSprop):
+    if type(optimizer) not in _OPTIMIZERS:
         raise Unsupported(f"the optimizer {type(optimizer).__name__} has no kernels for a GPU: use the device 'cpu'.")
-    for option in ("use_ema", "gradient_accumulation_steps"):
-        if getattr(optimizer, option):
-            raise Unsupported(f"the optimizer's {option} is for the CPU: use the device 'cpu'.")
     for variable in trained:
         if variable.constraint is not None and type(variable.constraint) not in _CONSTRAINTS:
             name = getattr(variable.constraint, "__name__", type(variable.constraint).__name__)
@@ -35,42 +38,83 @@ def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
             )
 
 
-def next_numbers(optimizer: Optimizer) -> tuple[float, float]:
-    """The rate of the next step, and what weights shrink by."""
-    rate = optimizer.learning_rate
+def state_of(optimizer: Optimizer) -> list[Sequence[Variable]]:
+    """What is kept for each trained weight: the slots, and behind them running means and collected gradients."""
+    averages = [average for _, average in optimizer.averages]
+    others = [variables for variables in (averages, optimizer.accumulated) if variables]
+    return [*optimizer.slots_by_name().values(), *others]
+
+
+def next_numbers(optimizer: Any) -> tuple[float, ...]:
+    """The numbers of the next step, which counts as begun."""
+    rate, own = optimizer.learning_rate, (0.0, 0.0, 0.0)
     decay = rate * (optimizer.weight_decay or 0.0)
+    step = optimizer.iterations + 1
     if isinstance(optimizer, Adam):
-        step = optimizer.iterations + 1
         rate *= math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
-    return rate, decay
+    elif isinstance(optimizer, Adamax):
+        rate /= 1 - optimizer.beta_1**step
+    elif isinstance(optimizer, Ftrl):
+        own = optimizer.beta / (2 * rate) if rate else 0.0, 0.0, 0.0
+    elif isinstance(optimizer, Nadam) and not optimizer.only_collects:
+        optimizer.begin_step()
+        own = *optimizer.look_ahead(), 1 / (1 - optimizer.beta_2**step)
+    every = optimizer.ema_overwrite_frequency
+    overwrites = float(every is not None and step % every == 0)
+    return rate, decay, *own, optimizer.ema_momentum if optimizer.iterations else 0.0, overwrites
 
 
-def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rates: Any) -> None:
-    """Write a step down; `rates` are its numbers on the device."""
-    value, gradient, slots = parameters.values, parameters.gradients, parameters.slots
-    if optimizer.clipvalue is not None:
-        recorder.add(cuda_updates.clip(gradient, optimizer.clipvalue))
-    elif optimizer.clipnorm is not None or optimizer.global_clipnorm is not None:
-        recorder.add(_clip_by_norm(recorder.memory, optimizer, parameters))
-    for variable in parameters.trained:
-        if optimizer.decays(variable):
-            recorder.add(cuda_updates.decay(parameters.of(variable), rates))
-    if isinstance(optimizer, SGD):
-        launches = cuda_updates.sgd(value, gradient, slots, rates, optimizer.momentum, optimizer.nesterov)
-    elif isinstance(optimizer, RMSprop):
-        rho, epsilon, momentum = optimizer.rho, optimizer.epsilon, max(0.0, optimizer.momentum)
-        launches = cuda_updates.rmsprop(value, gradient, slots, rates, rho, epsilon, momentum, optimizer.centered)
-    elif isinstance(optimizer, Adam):
-        fractions = 1 - optimizer.beta_1, 1 - optimizer.beta_2
-        launches = cuda_updates.adam(value, gradient, slots, rates, *fractions, optimizer.epsilon)
-    elif isinstance(optimizer, Adagrad):
-        launches = cuda_updates.adagrad(value, gradient, slots, rates, optimizer.epsilon)
-    else:
-        raise AssertionError(type(optimizer))
-    recorder.add(launches)
+def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rates: Any, collects: bool) -> None:
+    """Write a step down.
+
+    Args:
+        rates: its numbers on the device.
+        collects: whether gradients are only collected.
+    """
+    value, gradient, others = parameters.values, parameters.gradients, list(parameters.slots)
+    slots = [others.pop(0) for _ in optimizer.slots_by_name()]
+    averages = others.pop(0) if optimizer.use_ema else None
+    steps = optimizer.gradient_accumulation_steps
+    if steps is not None:
+        recorder.add(cuda_update_variants.collect(gradient, others.pop(0), steps, not collects))
+    if not collects:
+        if optimizer.clipvalue is not None:
+            recorder.add(cuda_updates.clip(gradient, optimizer.clipvalue))
+        elif optimizer.clipnorm is not None or optimizer.global_clipnorm is not None:
+            recorder.add(_clip_by_norm(recorder.memory, optimizer, parameters))
+        for variable in parameters.trained:
+            if optimizer.decays(variable):
+                recorder.add(cuda_updates.decay(parameters.of(variable), rates))
+        recorder.add(_update(optimizer, value, gradient, slots, rates))
+    if averages is not None:
+        recorder.add(cuda_update_variants.follow(value, averages, rates, _MOMENTUM, _OVERWRITES))
     for variable in parameters.trained:
         if variable.constraint is not None:
             recorder.add(_constrain(variable.constraint, parameters.of(variable)))
+
+
+def _update(optimizer: Any, value: Any, gradient: Any, slots: Sequence[Any], rates: Any) -> list[Launch]:
+    arrays = value, gradient, slots, rates
+    o = optimizer
+    if isinstance(o, SGD):
+        return cuda_updates.sgd(*arrays, o.momentum, o.nesterov)
+    if isinstance(o, RMSprop):
+        return cuda_updates.rmsprop(*arrays, o.rho, o.epsilon, max(0.0, o.momentum), o.centered)
+    if isinstance(o, Adam):
+        return cuda_updates.adam(*arrays, 1 - o.beta_1, 1 - o.beta_2, o.epsilon)
+    if isinstance(o, Adagrad):
+        return cuda_updates.adagrad(*arrays, o.epsilon)
+    if isinstance(o, Adadelta):
+        return cuda_update_variants.adadelta(*arrays, o.rho, o.epsilon)
+    if isinstance(o, Adamax):
+        return cuda_update_variants.adamax(*arrays, 1 - o.beta_1, o.beta_2, o.epsilon)
+    if isinstance(o, Ftrl):
+        shrinkage = o.l2_shrinkage_regularization_strength
+        penalties = o.l1_regularization_strength, o.l2_regularization_strength, shrinkage
+        return cuda_update_variants.ftrl(*arrays, -o.learning_rate_power, penalties)
+    if isinstance(o, Lion):
+        return cuda_update_variants.lion(*arrays, o.beta_1, o.beta_2)
+    return cuda_update_variants.nadam(*arrays, 1 - o.beta_1, 1 - o.beta_2, o.epsilon)
 
 
 def _clip_by_norm(memory: Memory, optimizer: Optimizer, parameters: Parameters) -> list[Launch]:

@@ -61,6 +61,7 @@ class Layer:
     takes_input_relu = False
     # The integers that decide the layer's next random numbers, which files keep.
     random_state_keys: tuple[str, ...] = ()
+    trains_by_default = False  # whether a call by hand that does not say is one in training
     input_rank: int | None = None  # dimensions of the input with the batch; None for any
     # Set by `build`.
     input_shape: Any = None
@@ -151,7 +152,8 @@ class Layer:
         """The output for a batch of anything NumPy can read; builds the layer first.
 
         Called with a `KerasTensor` it computes nothing: the call is recorded, and the tensor that it gives comes back.
-        A `training` given then holds whenever a model runs this call; None leaves it to the model.
+        A `training` given then holds whenever a model runs this call; None leaves it to the model. Else None stands
+        for `trains_by_default`.
 
         Raises:
             ValueError: the batch's shape does not suit the layer.
@@ -164,7 +166,8 @@ class Layer:
             raise TypeError(f"{self._who} takes real numbers; received an array of {x.dtype}.")
         self.check_input_shape(x.shape)
         self.build((None, *x.shape[1:]))
-        return self.forward(x.astype(self.dtype, copy=False), bool(training), FRESH)
+        in_training = self.trains_by_default if training is None else bool(training)
+        return self.forward(x.astype(self.dtype, copy=False), in_training, FRESH)
 
     def record(self, inputs: Any, training: bool | None = None) -> Any:
         """Build the layer for tensors of a model, note the call, and return the tensor that it gives.
@@ -199,7 +202,7 @@ class Layer:
         """Whether the weights exist."""
         return self.output_shape is not None
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of that shape (batch first, usually None); later calls only check it.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import activations
 from fastconv.buffers import FRESH, Buffers
 from fastconv.kernels import Pool2DProblem
 from fastconv.layers.base import Shape
@@ -65,6 +66,8 @@ class GlobalAveragePooling(GlobalPooling):
 class GlobalMaxPooling(GlobalPooling):
     """Base of GlobalMaxPooling2D and GlobalMaxPooling1D."""
 
+    takes_input_relu = True
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         problem = self.as_problem(x.shape)
         images = self.as_images(x, problem.x_shape)
@@ -82,6 +85,7 @@ class GlobalMaxPooling(GlobalPooling):
         need_input_grad: bool = True,
         need_weight_grad: bool = True,
         through_activation: bool = True,
+        through_input_relu: bool = False,
     ) -> np.ndarray | None:
         y, images, problem, input_shape = self._recall(grad)
         if not need_input_grad:
@@ -91,6 +95,8 @@ class GlobalMaxPooling(GlobalPooling):
         np.equal(images, self.images_of(y, problem.y_shape), out=is_largest)
         winners = is_largest.sum(axis=(1, 2), keepdims=True, dtype=gx.dtype)
         np.multiply(is_largest, self.images_of(grad, problem.y_shape) / winners, out=gx)
+        if through_input_relu:
+            activations.relu.backward(gx, images, None, gx)
         return self.from_images(gx, input_shape[:-1])
 
 

@@ -7,6 +7,7 @@ holds for any number of axes between N and C.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,14 +17,16 @@ from fastconv.buffers import Buffers
 _Size = TypeVar("_Size", int, int | None)
 
 
-def last(shape: tuple[_Size, ...], data_format: str) -> tuple[_Size, ...]:
+def last(shape: Sequence[_Size], data_format: str) -> tuple[_Size, ...]:
     """A shape in `data_format` as (N, H, W, C)."""
-    return shape if data_format == "channels_last" else (shape[0], *shape[2:], shape[1])
+    first, second, *others = shape
+    return tuple(shape) if data_format == "channels_last" else (first, *others, second)
 
 
-def unlast(shape: tuple[_Size, ...], data_format: str) -> tuple[_Size, ...]:
+def unlast(shape: Sequence[_Size], data_format: str) -> tuple[_Size, ...]:
     """The shape (N, H, W, C) in `data_format`."""
-    return shape if data_format == "channels_last" else (shape[0], shape[-1], *shape[1:-1])
+    first, *others, channels = shape
+    return tuple(shape) if data_format == "channels_last" else (first, channels, *others)
 
 
 def to_last(x: np.ndarray, data_format: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers.base import Layer, Shape, as_shape
-from fastconv.layers.layout import empty_like
+from fastconv.layers.layout import empty_like, from_last, last
 from fastconv.layers.tensor import is_symbolic
 
 
@@ -31,6 +31,7 @@ class Merge(Layer):
 
     by_sample = True
     least = 1
+    gradient_in_place = True  # whether `merge_gradient` may be given grad as `out`
 
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
         """The output for a list of batches, or of tensors of a model; as `Layer.__call__`."""
@@ -91,9 +92,11 @@ class Merge(Layer):
         y, views, shapes = self._recall(grad)
         needed = [need_input_grad] * len(views) if isinstance(need_input_grad, bool) else list(need_input_grad)
         gradients: list[np.ndarray | None] = [None] * len(views)
+        last = max((index for index, wanted in enumerate(needed) if wanted), default=None)
         for index, view in enumerate(views):
             if needed[index]:
-                part = empty_like(grad, buffers, self, f"grad {index}")
+                ends = index == last and self.gradient_in_place and buffers is not FRESH  # grad is not read any more
+                part = grad if ends else empty_like(grad, buffers, self, f"grad {index}")
                 self.merge_gradient(index, grad, views, y, part)
                 if view.shape != grad.shape:
                     axes = tuple(axis for axis, size in enumerate(view.shape) if size != grad.shape[axis])
@@ -179,6 +182,8 @@ class Average(_Pairwise):
 class _Extreme(_Pairwise):
     """The gradient goes to the first of the inputs that are equal to the output."""
 
+    gradient_in_place = False
+
     def merge_gradient(self, index, grad, views, y, out):  # type: ignore[no-untyped-def]
         np.equal(views[index], y, out=out, casting="unsafe")
         for view in views[:index]:
@@ -240,12 +245,7 @@ class Concatenate(Merge):
         axis = self.axis % x[0].ndim
         sizes = [part.shape[axis] for part in x]
         shape = (*x[0].shape[:axis], sum(sizes), *x[0].shape[axis + 1 :])
-        if x[0].flags.c_contiguous or x[0].ndim != 4:
-            y = buffers.empty(self, "output", shape, self.dtype)
-        else:  # channels first: as the others, a view of memory with the channels last
-            y = buffers.empty(self, "output", (shape[0], shape[2], shape[3], shape[1]), self.dtype).transpose(
-                0, 3, 1, 2
-            )
+        y = _empty_as(x[0], shape, buffers, self, "output")
         np.concatenate(x, axis=axis, out=y)
         self._saved = (y, sizes, axis)
         return y
@@ -266,7 +266,7 @@ class Concatenate(Merge):
         for index, size in enumerate(sizes):
             place = (*[slice(None)] * axis, slice(start, start + size))
             if needed[index]:
-                part = empty_like(grad[place], buffers, self, f"grad {index}")
+                part = _empty_as(grad, grad[place].shape, buffers, self, f"grad {index}")
                 np.copyto(part, grad[place])
             gradients.append(part if needed[index] else None)
             start += size
@@ -309,6 +309,13 @@ def minimum(inputs: Sequence[Any], **options: Any) -> Any:
 def concatenate(inputs: Sequence[Any], axis: int = -1, **options: Any) -> Any:
     """`Concatenate(axis, **options)(inputs)`."""
     return Concatenate(axis, **options)(inputs)
+
+
+def _empty_as(x: np.ndarray, shape: tuple[int, ...], buffers: Buffers, owner: object, name: str) -> np.ndarray:
+    """An uninitialised array of another shape than x's, in the same order in memory."""
+    if x.ndim != 4 or x.flags.c_contiguous:
+        return buffers.empty(owner, name, shape, x.dtype)
+    return from_last(buffers.empty(owner, name, last(shape, "channels_first"), x.dtype), "channels_first")
 
 
 def between(shape: Shape, rank: int) -> Any:

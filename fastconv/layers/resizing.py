@@ -21,12 +21,14 @@ Window = tuple[int, int, int, int]  # first row, first column, rows, columns
 class ImageLayer(SpatialLayer):
     """Base of layers that prepare images, (N, H, W, C) or a single one, (H, W, C); or channels first.
 
-    As in Keras, calling one by hand is training, unless `training=False` is given.
+    As in Keras, calling one, or a model with one, by hand is training for it unless `training=False` is given.
 
     Args:
         data_format: "channels_last" or "channels_first"; None for `config.image_data_format()`.
         options: as for `Layer`.
     """
+
+    trains_by_default = True
 
     def __init__(self, data_format: str | None = None, **options: Any) -> None:
         self.data_format = resolve_data_format(data_format)
@@ -34,7 +36,7 @@ class ImageLayer(SpatialLayer):
             raise ValueError(f"{type(self).__name__} takes images only: bounding_box_format must be None.")
         super().__init__(**options)
 
-    def __call__(self, x: Any, training: bool | None = True) -> np.ndarray:
+    def __call__(self, x: Any, training: bool | None = None) -> np.ndarray:
         """The output for a batch or for a single image."""
         x = np.asarray(x)
         return super().__call__(x[np.newaxis], training)[0] if x.ndim == 3 else super().__call__(x, training)
@@ -71,7 +73,7 @@ class FixedSize(ImageLayer):
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         self.check_input_shape(x.shape)
         images = to_last(x, self.data_format)
-        window = self.window(*images.shape[1:3], training)
+        window = self.window(images.shape[1], images.shape[2], training)
         y = from_last(self.resized(images, window, buffers), self.data_format)
         self._saved = (y, images.shape, window)
         return y

@@ -90,8 +90,8 @@ class Normalization(WeightlessLayer):
         super().__init__(**options)
 
     def expected_shape(self) -> Shape | None:
-        kept = self.input_shape and self._kept(self.input_shape)
-        return self.input_shape and tuple(size if i in kept else None for i, size in enumerate(self.input_shape))
+        built = self.input_shape
+        return built and tuple(size if i in self._kept(built) else None for i, size in enumerate(built))
 
     def make_weights(self, input_shape: Shape) -> None:
         rank = len(input_shape)

@@ -45,7 +45,7 @@ class SeparableConv(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        common = {"data_format": data_format, "name": self.name, "dtype": self.dtype}
+        common: dict[str, Any] = {"data_format": data_format, "name": self.name, "dtype": self.dtype}
         self.depthwise = self.parts[0](
             kernel_size,
             strides,
@@ -93,7 +93,7 @@ class SeparableConv(Layer):
             part._weights.append(variable)
             return variable
 
-        part.add_weight = add_weight  # type: ignore[method-assign]
+        part.add_weight = add_weight  # type: ignore[method-assign, assignment]
         try:
             part.build(shape)
         finally:

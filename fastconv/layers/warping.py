@@ -48,7 +48,7 @@ class RandomWarp(RandomImageLayer):
         from fastconv.kernels import cpu_affine
 
         images = for_kernel(images, images.dtype, buffers, self, "input")
-        maps = self.maps(*images.shape[:3], draw)
+        maps = self.maps(len(images), images.shape[1], images.shape[2], draw)
         y = buffers.empty(self, "output", images.shape, images.dtype)
         cpu_affine.affine(images, maps, self.interpolation == "bilinear", self.fill_mode, self.fill_value, y)
         return y, maps

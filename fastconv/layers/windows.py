@@ -74,8 +74,8 @@ class WindowLayer(Layer):
         except ValueError as error:
             raise ValueError(f"{self._who}, inputs of shape {shape}: {error}") from error
         _, *after, channels = self.output_sizes(problem)
-        after = [now if size else None for size, now in zip(sizes, after[2 - self.rank :], strict=True)]
-        return unlast((N, *after, channels), self.data_format)
+        new = [now if size else None for size, now in zip(sizes, after[2 - self.rank :], strict=True)]
+        return unlast((N, *new, channels), self.data_format)
 
 
 def plane(sizes: Sequence[int], missing: int) -> tuple[int, int]:

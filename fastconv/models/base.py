@@ -13,6 +13,7 @@ from fastconv.layers import Layer
 from fastconv.layers.base import as_shape, dtype_name
 from fastconv.layers.tensor import KerasTensor, Node, is_symbolic, leaves
 from fastconv.models.graph import Graph
+from fastconv.models.parts import Parts, each
 from fastconv.models.plan import BackwardPlan, ForwardPlan
 from fastconv.ops.dispatch import fixed_filters
 from fastconv.variable import Variable
@@ -129,16 +130,25 @@ class BaseModel(Layer):
     # Running.
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The output for a batch, or for tensors of another model, as `Layer.__call__`; builds the model first."""
+        """The output for a batch, or for tensors of another model, as `Layer.__call__`; builds the model first.
+
+        training: for a batch, None for what each layer does by default: those that augment images do so, others are in
+            inference.
+        """
         if is_symbolic(x):
             return self.record(x, training)
         given = self.as_inputs(x)
-        arrays = [np.asarray(part) for part in given] if isinstance(given, list) else np.asarray(given)
+        several = self.built and len(self.inputs) > 1
+        arrays: Any = Parts([np.asarray(part) for part in given]) if several else np.asarray(given)
         self.prepare_input(arrays)
-        adapted = self.adapt(arrays)
-        parts = adapted if isinstance(adapted, list) else [adapted]
-        outputs = self._run([part.astype(self.dtype, copy=False) for part in parts], bool(training), FRESH)
-        return _nested(outputs, self._structures[1])
+        inputs = [part.astype(self.dtype, copy=False) for part in each(self.adapt(arrays))]
+        plan = self.forward_plan
+        if training is None and any(layer.trains_by_default for layer in plan.layers):
+            values = plan.values(inputs)
+            for step in plan.steps:
+                step.forward(values, step.layer.trains_by_default, FRESH)
+            return self.as_outputs([values[place] for place in plan.outputs])
+        return self.as_outputs(self._run(inputs, bool(training), FRESH))
 
     def record(self, inputs: Any, training: bool | None = None) -> Any:
         """Note a call with tensors of another model, as `Layer.record`; the model becomes a part of that one."""
@@ -176,12 +186,16 @@ class BaseModel(Layer):
             raise ValueError(f"{self._who} takes a list of {count} inputs, {self.input_names}; received {len(parts)}.")
         return parts
 
+    def as_outputs(self, arrays: Sequence[np.ndarray]) -> Any:
+        """The outputs nested as the model's tensors were: one array, a list or a dict."""
+        return _nested(arrays, self._structures[1])
+
     def forward(self, x: Any, training: bool = False, buffers: Buffers = FRESH) -> Any:
         """The output for a batch of the model's dtype, as `Layer.forward`.
 
         Without training, a batch whose activations would not stay in the cache goes through in slices.
         """
-        outputs = self._run(x if isinstance(x, (list, tuple)) else [x], training, buffers)
+        outputs = self._run(x if isinstance(x, (list, tuple)) else each(x), training, buffers)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
@@ -237,8 +251,8 @@ class BaseModel(Layer):
         """
         if self._graph is None:
             return x
-        if isinstance(x, list):
-            return [self._adapt(part, tensor) for part, tensor in zip(x, self._graph.inputs, strict=True)]
+        if isinstance(x, Parts):
+            return Parts([self._adapt(part, tensor) for part, tensor in zip(x, self._graph.inputs, strict=True)])
         return self._adapt(x, self._graph.inputs[0])
 
     def _adapt(self, x: np.ndarray, tensor: KerasTensor) -> np.ndarray:
@@ -261,13 +275,12 @@ class BaseModel(Layer):
         Raises:
             ValueError: the model has no layers, or a layer cannot take what it would get.
         """
-        key = tuple(part.shape for part in x) if isinstance(x, list) else x.shape
+        key = tuple(x.shape) if isinstance(x, Parts) else x.shape
         if key in self._accepted:
             return
         if self._graph is None:
             self.build((None, *x.shape[1:]))
-        adapted = self.adapt(x)
-        self.compute_output_shape([part.shape for part in adapted] if isinstance(adapted, list) else adapted.shape)
+        self.compute_output_shape(self.adapt(x).shape)
         self._accepted.add(key)
 
     # Weights.

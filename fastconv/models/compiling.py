@@ -8,6 +8,7 @@ from typing import Any
 from fastconv import losses, metrics, optimizers
 from fastconv.models.base import BaseModel
 from fastconv.models.objective import Objective
+from fastconv.models.objectives import Objectives
 from fastconv.models.plan import BackwardPlan
 
 
@@ -27,7 +28,7 @@ class Compiled(BaseModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._objective = Objective(None, None, None)
+        self._objective: Any = Objective(None, None, None)
         self._compile_arguments: dict[str, Any] = {}
 
     def compile(
@@ -45,23 +46,33 @@ class Compiled(BaseModel):
         """Say how the model learns and is judged.
 
         Args:
-            optimizer, loss: a name, config or object.
+            optimizer, loss: a name, config or object; for a model with several outputs a list, or a dict by output,
+                of losses; `metrics`, `weighted_metrics` and `loss_weights` likewise.
             metrics: a list of names, objects or functions of (y_true, y_pred); "accuracy" takes the kind
                 that suits.
             weighted_metrics: as `metrics`, weighted by sample_weight and class_weight.
-            loss_weights: must be None: there is one output.
+            loss_weights: for a model with several outputs: the model's loss is the sum of theirs times these.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: accepted without effect.
 
         Raises:
             ValueError, TypeError: one is unknown; the model is as before then.
         """
-        if loss_weights is not None:
+        objective: Any
+        if self.built and len(self.outputs) > 1:
+            objective = Objectives(self.output_names, loss, metrics, weighted_metrics, loss_weights)
+        elif loss_weights is not None:
             raise ValueError(f"loss_weights is not supported: there is one output; received {loss_weights!r}.")
-        objective = Objective(loss, metrics, weighted_metrics)
+        else:
+            objective = Objective(loss, metrics, weighted_metrics)
         self.optimizer = optimizers.get(optimizer)
         self.loss = loss
         self._objective = objective
-        self._compile_arguments = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        self._compile_arguments = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
         self._plan = None
         self.stop_training = False
         self.compiled = True
@@ -77,10 +88,10 @@ class Compiled(BaseModel):
         given = self._compile_arguments
         return {
             "optimizer": optimizers.serialize(self.optimizer),
-            "loss": _describe(given["loss"], losses),
-            "loss_weights": None,
+            "loss": _map_given(lambda entry: _describe(entry, losses), given["loss"]),
+            "loss_weights": given["loss_weights"],
             **{
-                key: None if given[key] is None else [_describe(entry, metrics) for entry in given[key]]
+                key: _map_given(lambda entry: _describe(entry, metrics), given[key])
                 for key in ("metrics", "weighted_metrics")
             },
             "run_eagerly": False,
@@ -91,11 +102,11 @@ class Compiled(BaseModel):
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """`compile` with what `get_compile_config` described, and build the optimizer if the model is built."""
         lists = [
-            None if config.get(key) is None else [_restore(entry, metrics) for entry in config[key]]
+            _map_given(lambda entry: _restore(entry, metrics), config.get(key))
             for key in ("metrics", "weighted_metrics")
         ]
-        loss = _restore(config.get("loss"), losses)
-        self.compile(config.get("optimizer"), loss, metrics=lists[0], weighted_metrics=lists[1])
+        loss = _map_given(lambda entry: _restore(entry, losses), config.get("loss"))
+        self.compile(config.get("optimizer"), loss, config.get("loss_weights"), *lists)
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.backward_plan.variables)
 
@@ -123,6 +134,15 @@ class Compiled(BaseModel):
     def _structure_changed(self) -> None:
         super()._structure_changed()
         self._plan = None
+
+
+def _map_given(change: Any, given: Any) -> Any:
+    """`change` of each loss or metric in what `compile` was given: one, or lists and dicts of such."""
+    if isinstance(given, Mapping) and "class_name" not in given:
+        return {key: _map_given(change, entry) for key, entry in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [_map_given(change, entry) for entry in given]
+    return None if given is None else change(given)
 
 
 def _describe(identifier: Any, module: Any) -> Any:

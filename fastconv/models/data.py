@@ -17,19 +17,30 @@ import numpy as np
 from fastconv import config, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.layers.layout import for_kernel
-from fastconv.utils.py_dataset import PyDataset, one_pass
+from fastconv.models.parts import Parts
+from fastconv.ops.arrays import is_on_gpu
+from fastconv.utils.py_dataset import as_dataset, one_pass
 
-Batch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+# Each a `Parts` where a model has several inputs or outputs.
+Batch = tuple[Any, Any, Any]
 
 
-def as_array(value: Any, argument: str) -> np.ndarray:
-    """`value` as an array with at least one axis, without a copy where it is one.
+def as_array(value: Any, argument: str, stays: bool = False) -> Any:
+    """`value` as an array with at least one axis, without a copy where it is one; `Parts` are taken as they are.
+
+    stays: whether an array in a GPU's memory stays there; else it is copied to the host.
 
     Raises:
         TypeError: it holds something else than real numbers.
         ValueError: it is a single number.
     """
-    array = np.asarray(value)
+    if isinstance(value, Parts):
+        return value.map(lambda part: as_array(part, argument))
+    if is_on_gpu(value):
+        from fastconv.gpu import rows
+
+        value = rows.on_device(value, argument) if stays else rows.on_host(value)
+    array = value if stays and is_on_gpu(value) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         hint = " Turn class names into class numbers." if array.dtype.kind in "US" else ""
         raise TypeError(f"{argument} must hold real numbers; received {array.dtype}.{hint}")
@@ -40,7 +51,7 @@ def as_array(value: Any, argument: str) -> np.ndarray:
 
 def is_stream(x: Any) -> bool:
     """Whether `x` yields batches, rather than being one big array."""
-    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__")
+    is_array = isinstance(x, (list, tuple, np.ndarray)) or hasattr(x, "__array__") or is_on_gpu(x)
     return not is_array and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
 
 
@@ -86,6 +97,28 @@ class _Column:
         return for_kernel(part, self._dtype, self._buffers, self, "converted")
 
 
+class _Columns:
+    """The columns of `Parts`."""
+
+    def __init__(self, parts: Parts, dtype: Any = None) -> None:
+        self._columns = [None if array is None else _Column(array, dtype) for array in parts]
+
+    def rows(self, rows: Any, count: int) -> Parts:
+        """The rows of each, as of a column."""
+        return Parts([None if column is None else column.rows(rows, count) for column in self._columns])
+
+
+def _column(value: Any, dtype: Any = None) -> Any:
+    """A column of an array, on the host or in a GPU's memory, or the columns of `Parts`."""
+    if isinstance(value, Parts):
+        return _Columns(value, dtype)
+    if isinstance(value, np.ndarray):
+        return _Column(value, dtype)
+    from fastconv.gpu.rows import RowsOf
+
+    return RowsOf(value)
+
+
 class ArrayBatches:
     """Batches of arrays; the last may be smaller.
 
@@ -111,12 +144,12 @@ class ArrayBatches:
         batch_size: int = 32,
         dtype: Any = "float32",
         shuffle: bool = False,
-        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+        adapt: Callable[[Any], Any] = lambda x: x,
     ) -> None:
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None; received {batch_size!r}.")
         arrays = {
-            name: as_array(value, name)
+            name: as_array(value, name, stays=name == "x")
             for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
             if value is not None
         }
@@ -130,8 +163,8 @@ class ArrayBatches:
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.dtype = dtype
-        others = (None if array is None else _Column(array) for array in (self.y, self.sample_weight))
-        self._columns = (_Column(self.x, dtype), *others)
+        others = (None if array is None else _column(array) for array in (self.y, self.sample_weight))
+        self._columns = (_column(self.x, dtype), *others)
 
     @property
     def steps(self) -> int:
@@ -148,7 +181,7 @@ class ArrayBatches:
             stop = min(start + self.batch_size, self.samples)
             rows = slice(start, stop) if order is None else order[start:stop]
             x, y, weight = (None if c is None else c.rows(rows, stop - start) for c in self._columns)
-            yield x, y, weight  # type: ignore[misc]
+            yield x, y, weight
 
     def whole(self) -> Batch:
         """All samples as one batch."""
@@ -182,10 +215,11 @@ class StreamBatches:
     """Batches that a generator or an iterable yields: x, (x,), (x, y) or (x, y, sample_weight).
 
     Args:
-        source: it; what has a length and no `__iter__` is read by index, and a `PyDataset` as its `workers` say.
+        source: it; a `PyDataset`, or what has a length and no `__iter__`, is read by number.
         dtype, adapt: as for `ArrayBatches`.
         class_weight: weights by class number for samples that come without.
         shuffle: whether every pass takes the batches of a `PyDataset` in a new order.
+        structured: (thing, name) -> an array or `Parts` of it, for the x, y and sample_weight of a batch.
     """
 
     samples = None
@@ -195,24 +229,26 @@ class StreamBatches:
         source: Any,
         *,
         dtype: Any = "float32",
-        adapt: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+        adapt: Callable[[Any], Any] = lambda x: x,
         class_weight: Mapping[Any, float] | None = None,
         shuffle: bool = False,
+        structured: Callable[[Any, str], Any] = lambda part, _: part,
     ) -> None:
         self._source = source
         self._shuffle = shuffle
+        self._structured = structured
         self._adapt = adapt
         self._class_weight = class_weight
         self._dtype = np.dtype(dtype)
         self._buffers = ReusedBuffers()
         self._started: Iterator[Batch] | None = None
-        self._is_dataset = isinstance(source, PyDataset)
+        self._dataset = as_dataset(source)
         self.steps: int | None = None
-        if self._is_dataset:
-            self.steps = source.num_batches
+        if self._dataset is not None:
+            self.steps = self._dataset.num_batches
         elif hasattr(source, "__len__"):
             self.steps = len(source)
-        self.can_restart = self._is_dataset or not hasattr(source, "__next__")
+        self.can_restart = self._dataset is not None or not hasattr(source, "__next__")
 
     def peek(self) -> Batch:
         """The first batch, which the next pass will begin with.
@@ -231,8 +267,9 @@ class StreamBatches:
         if self._started is not None:
             batches, self._started = self._started, None
             return batches
-        items = one_pass(self._source, self._shuffle) if self._is_dataset else islice(self._source, self.steps)
-        return map(self._read, items)
+        if self._dataset is not None:
+            return map(self._read, one_pass(self._dataset, self._shuffle))
+        return map(self._read, islice(self._source, self.steps))
 
     def restart(self) -> None:
         """Let the next pass begin at the beginning, though its first batch was drawn; a generator cannot."""
@@ -244,7 +281,7 @@ class StreamBatches:
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"x must yield (x, y) or (x, y, sample_weight); received {len(parts)} things.")
         x, y, weight = (
-            None if part is None else as_array(part, f"{name} of a batch")
+            None if part is None else as_array(self._structured(part, name), f"{name} of a batch", stays=name == "x")
             for name, part in zip(("x", "y", "sample_weight"), (*parts, None, None)[:3], strict=True)
         )
         if x is None:
@@ -254,7 +291,17 @@ class StreamBatches:
             raise ValueError(f"a batch's x, y and sample_weight have different lengths: {sorted(lengths)}.")
         if self._class_weight is not None and weight is None:
             weight = class_weights(y, self._class_weight)
-        return for_kernel(self._adapt(x), self._dtype, self._buffers, self, "x"), y, weight
+        x = self._adapt(x)
+        if isinstance(x, Parts):
+            x = Parts([self._converted(part, f"x {place}") for place, part in enumerate(x)])
+        else:
+            x = self._converted(x, "x")
+        return x, y, weight
+
+    def _converted(self, x: Any, name: str) -> Any:
+        if not isinstance(x, np.ndarray):
+            return _column(x).rows(slice(None), len(x))
+        return for_kernel(x, self._dtype, self._buffers, self, name)
 
     def whole(self) -> Batch:
         """The next batch."""

@@ -35,7 +35,7 @@ class Graph:
                     )
             if not node.sources and id(node.outputs[0]) not in known:
                 raise ValueError(
-                    f"the graph is disconnected: the outputs need {node.outputs[0]}, which is not among the inputs."
+                    f"the graph is disconnected: outputs depend on {node.outputs[0]}, which is not among the inputs."
                 )
             known.update(id(tensor) for tensor in node.outputs)
         self.layers = _by_depth(order, met, inputs)

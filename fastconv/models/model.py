@@ -1,4 +1,4 @@
-"""`Model`: any graph of layers. `base.py` runs it, `training.py` trains it; here is what is shown and kept."""
+"""`Model`: any graph of layers. `base.py` runs it and `training.py` trains it; here is what is shown and kept."""
 
 from __future__ import annotations
 

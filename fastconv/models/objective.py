@@ -44,6 +44,16 @@ class Objective:
         self._resolved = False
 
     @property
+    def has_loss(self) -> bool:
+        """Whether there is a loss."""
+        return self._loss_identifier is not None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything that needs targets."""
+        return self.has_loss or any(self._identifiers.values())
+
+    @property
     def metrics(self) -> list[Metric]:
         """The mean of the loss, then the metrics; only the first before `prepare`."""
         return [self.total, *self._plain, *self._weighted]

@@ -6,14 +6,12 @@ import functools
 import logging
 from typing import Any
 
-import numpy as np
-
 from fastconv.devices import current_device
 
 _log = logging.getLogger("fastconv")
 
 
-def runner_for(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
+def runner_for(model: Any, kind: str, *batch: Any) -> Any:
     """The model's `gpu.runner.Runner`, ready for the step, where the device is the GPU; None for the CPU.
 
     With the device "auto" a line is logged where the choice is another than for the step before.
@@ -21,12 +19,19 @@ def runner_for(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
     Args:
         model: its attributes `_runner` and `_kept_on_cpu` are the choice made last.
         kind: "train", "test" or "predict".
-        batch: x, y and sample_weight.
+        batch: x, which may be `gpu.rows.Rows`, y and sample_weight.
 
     Raises:
+        TypeError: x is in a GPU's memory, and the model does not run there.
         gpu.recorded.Unsupported: a GPU was asked for, and the model has a part that runs on the CPU only.
     """
-    name = current_device()
+    runner = _chosen(model, current_device(), kind, *batch)
+    if runner is None and getattr(batch[0], "is_on_device", False):
+        raise TypeError("x is in a GPU's memory, and the model runs on the CPU: see fastconv.device, or copy x to it.")
+    return runner
+
+
+def _chosen(model: Any, name: str, kind: str, *batch: Any) -> Any:
     if name == "auto":
         from fastconv.kernels import cuda
 
@@ -40,7 +45,7 @@ def runner_for(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
     return None
 
 
-def _runner(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
+def _runner(model: Any, kind: str, *batch: Any) -> Any:
     from fastconv.gpu.runner import Runner
 
     if model._runner is not None and not model._runner.suits(model):
@@ -51,7 +56,7 @@ def _runner(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
     return model._runner
 
 
-def _runner_if_supported(model: Any, kind: str, *batch: np.ndarray | None) -> Any:
+def _runner_if_supported(model: Any, kind: str, *batch: Any) -> Any:
     from fastconv.gpu.recorded import Unsupported
     from fastconv.gpu.runner import Runner
 

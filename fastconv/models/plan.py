@@ -48,7 +48,7 @@ class Step:
 
     def forward(self, values: list[Any], training: bool, buffers: Buffers) -> None:
         """Take from `values`, call the layer, and write into `values`."""
-        x = values[self.source] if isinstance(self.source, int) else [values[place] for place in self.source]
+        x: Any = values[self.source] if isinstance(self.source, int) else [values[place] for place in self.source]
         training = training if self.training is None else self.training
         values[self.target] = self.layer.forward(x, training, self.own(buffers))
         if self.repeat is not None:
@@ -102,7 +102,9 @@ class ForwardPlan:
         self.layers = list({id(step.layer): step.layer for step in self.steps}.values())
         self.consumers = Counter([*(place for step in self.steps for place in step.sources), *outputs])
         self.makers = {step.target: step for step in self.steps}
-        self._calls = [(None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps]
+        self._calls: list[tuple[Step | None, Layer, Any, int]] = [
+            (None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps
+        ]
 
     @cached_property
     def _folded(self) -> list[Any]:
@@ -202,7 +204,7 @@ class BackwardStep:
         step = self.step
         step.recall()
         run = self._add_to_weights if self.again else step.layer.backward
-        grad = run(
+        grad: Any = run(
             gradients[step.target],
             step.own(buffers),
             need_input_grad=self.need_input_grad,
@@ -228,8 +230,8 @@ class BackwardStep:
         if self._gradients is None:
             self._gradients = [np.empty_like(weight.unmirrored) for weight in weights]
         kept = [(weight.gradient, weight.regularizer) for weight in weights]
-        for weight, gradient in zip(weights, self._gradients, strict=True):
-            weight.gradient, weight.regularizer = gradient, None
+        for weight, own in zip(weights, self._gradients, strict=True):
+            weight.gradient, weight.regularizer = own, None
         try:
             return self.layer.backward(grad, buffers, **options)
         finally:

@@ -31,7 +31,7 @@ class Sequential(Model):
             end `fit`; history: the `History` of the last `fit`.
     """
 
-    def __init__(self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
+    def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         Trainer.__init__(self, name=name, trainable=trainable)
         self._input: InputLayer | None = None
         self._layers: list[Layer] = []

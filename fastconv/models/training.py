@@ -25,6 +25,8 @@ from fastconv.models.data import (
     is_stream,
 )
 from fastconv.models.later import LaterLogs
+from fastconv.models.objectives import Objectives, sample_weight_of_each
+from fastconv.models.parts import Parts, batch_shape, each
 from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
@@ -184,8 +186,8 @@ class Trainer(Compiled):
         verbose: int | str = "auto",
         steps: int | None = None,
         callbacks: Any = None,
-    ) -> np.ndarray:
-        """The outputs for all samples of an array, or of a generator of batches, as one array.
+    ) -> Any:
+        """The outputs for all samples of an array, or of a generator of batches, as one array, or several.
 
         Args and Raises: as for `evaluate`; of tuples that a generator yields only x counts.
         """
@@ -193,27 +195,28 @@ class Trainer(Compiled):
         run = self._run_once(batches, steps, callbacks, verbose)
         first = batches.peek()[0]
         self.prepare_input(first)
-        outputs: list[np.ndarray] = []
-        result: np.ndarray | None = None
+        outputs: list[list[np.ndarray]] = []
+        results: list[np.ndarray] = []
         if isinstance(batches, ArrayBatches):
             count = min(batches.samples, (run.params or {})["steps"] * batches.batch_size)
-            sizes: Any = self.compute_output_shape(first.shape)[1:]
-            result = np.empty((count, *sizes), self.dtype)
+            shapes: Any = self.compute_output_shape(first.shape)
+            shapes = shapes if isinstance(shapes, list) else [shapes]
+            results = [np.empty((count, *shape[1:]), self.dtype) for shape in shapes]
         done = 0
         with run, _quiet(), fixed_filters((run.params or {})["steps"]):
             run.on_predict_begin()
             for step, (batch, _, _) in enumerate(islice(batches, steps)):
                 run.on_predict_batch_begin(step)
-                y_pred = self._predict(batch)
-                if result is None:
-                    outputs.append(y_pred.copy())
-                else:
-                    result[done : done + len(y_pred)] = y_pred
-                done += len(y_pred)
+                parts = self._predict(batch)
+                if not results:
+                    outputs.append([part.copy() for part in parts])
+                for result, part in zip(results, parts, strict=False):
+                    result[done : done + len(part)] = part
+                done += len(parts[0])
                 if run.has_predict_batch_hooks:
-                    run.on_predict_batch_end(step, {"outputs": y_pred.copy()})
+                    run.on_predict_batch_end(step, {"outputs": self.as_outputs([part.copy() for part in parts])})
             run.on_predict_end()
-        return np.concatenate(outputs) if result is None else result
+        return self.as_outputs(results or [np.concatenate(column) for column in zip(*outputs, strict=True)])
 
     def train_on_batch(
         self,
@@ -244,7 +247,7 @@ class Trainer(Compiled):
         logs = self._logs()
         return logs if return_dict else self._objective.in_order(logs)
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch."""
         if type(x) is np.ndarray and x.dtype == self.dtype and x.shape in self._accepted:
             batch = self.adapt(x)  # the usual case, where a few microseconds show in a batch of one
@@ -253,20 +256,23 @@ class Trainer(Compiled):
             self.prepare_input(batches.peek()[0])
             batch = batches.whole()[0]
         with _quiet():
-            return self._predict(batch).copy()
+            return self.as_outputs([part.copy() for part in self._predict(batch)])
 
     # One step, one epoch.
 
-    def _predict(self, x: np.ndarray) -> np.ndarray:
+    def _predict(self, x: Any) -> list[np.ndarray]:
         """The outputs for a batch, in memory that the next one may use again."""
         runner = runner_for(self, "predict", x)
-        return self.forward(x, False, self._buffers) if runner is None else runner.predict(x)
+        return self._run(each(x), False, self._buffers) if runner is None else [runner.predict(x)]
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
         runner = runner_for(self, "train", x, y, sample_weight)
         if runner is not None:
             runner.train(x, y, sample_weight)
+            return
+        if isinstance(self._objective, Objectives):
+            self._train_outputs(self._objective, batch, plan)
             return
         loss: Any = self._objective.loss
         y_pred = self.forward(x, True, self._buffers)
@@ -275,7 +281,35 @@ class Trainer(Compiled):
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
         value, grad = gradient(y, y_pred, sample_weight, out)
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
-        plan.run([grad], self._buffers, (0,) if fused else ())
+        self._change_weights(plan, [grad], (0,) if fused else ())
+
+    def _train_outputs(self, objectives: Objectives, batch: Batch, plan: BackwardPlan) -> None:
+        """A step of a model with several outputs."""
+        x, y, sample_weight = batch
+        found = self._run(each(x), True, self._buffers)
+        grads, values, combined = [], [], []
+        for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
+            loss = objectives.loss[index]
+            grad = self._buffers.empty(self, f"loss_gradient {index}", y_pred.shape, self.dtype)
+            if loss is None or weight == 0:
+                grad.fill(0)
+                values.append(0.0 if loss is None else float(loss(each(y)[index], y_pred)))
+            else:
+                fused = self.forward_plan.ends_in(objectives.fused(index), index)
+                gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
+                of_samples = sample_weight_of_each(sample_weight, len(found))[index]
+                values.append(gradient(each(y)[index], y_pred, of_samples, grad)[0])
+                combined += [index] if fused else []
+                if weight != 1:
+                    grad *= grad.dtype.type(weight)
+            grads.append(grad)
+        total = sum(weight * value for weight, value in zip(objectives.weights, values, strict=True))
+        objectives.update(total + plan.penalty, values, y, found, sample_weight)
+        self._change_weights(plan, grads, combined)
+
+    def _change_weights(self, plan: BackwardPlan, grads: list[np.ndarray], combined: Sequence[int]) -> None:
+        """Go backward from the outputs' gradients, and let the optimizer make its step."""
+        plan.run(grads, self._buffers, combined)
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 
@@ -307,6 +341,14 @@ class Trainer(Compiled):
             runner.test(x, y, sample_weight)
             return
         loss: Any = self._objective.loss
+        if isinstance(self._objective, Objectives):
+            found = self._run(each(x), False, self._buffers)
+            weights = sample_weight_of_each(sample_weight, len(found))
+            given = zip(loss, each(y), found, weights, strict=True)
+            values = [0.0 if one is None else float(np.sum(one(*arrays))) for one, *arrays in given]
+            total = sum(weight * value for weight, value in zip(self._objective.weights, values, strict=True))
+            self._objective.update(total + self.backward_plan.penalty, values, y, found, sample_weight)
+            return
         y_pred = self.forward(x, False, self._buffers)
         value = float(np.sum(loss(y, y_pred, sample_weight)))
         self._objective.update(value + self.backward_plan.penalty, y, y_pred, sample_weight)
@@ -343,6 +385,39 @@ class Trainer(Compiled):
 
     # What comes before.
 
+    @property
+    def has_several_outputs(self) -> bool:
+        """Whether y is a list or a dict."""
+        return self.built and len(self.outputs) > 1
+
+    def structured(self, value: Any, name: str) -> Any:
+        """What a user gives as x, y or sample_weight as one array, or as `Parts` where the model has several.
+
+        Raises:
+            ValueError: not as many as the model takes or gives, or other names.
+        """
+        if name == "x":
+            inputs = self.as_inputs(value)
+            return Parts([as_array(part, name) for part in inputs]) if self.built and len(self.inputs) > 1 else inputs
+        if not self.has_several_outputs or (name == "sample_weight" and hasattr(value, "shape")):
+            return value
+        names = self.output_names
+        if isinstance(value, Mapping):
+            unknown = set(value) - set(names)
+            if unknown:
+                raise ValueError(f"{self._who} has the outputs {names}; {name} names {sorted(unknown)}.")
+            value = [value.get(output) for output in names]
+        if not isinstance(value, (list, tuple)) or len(value) != len(names):
+            raise ValueError(
+                f"{self._who} has the outputs {names}: {name} must be a list of so many arrays, or a dict."
+            )
+        return Parts(
+            [
+                None if part is None else as_array(part, f"{name} of {output}")
+                for part, output in zip(value, names, strict=True)
+            ]
+        )
+
     def _require_loss(self, method: str, training: bool = False) -> None:
         if not self.compiled:
             raise ValueError(f"{self._who}: call compile() before {method}().")
@@ -359,18 +434,31 @@ class Trainer(Compiled):
         class_weight: Mapping[int, float] | None = None,
         shuffle: bool = False,
     ) -> Batches:
-        if isinstance(x, Mapping):
+        if isinstance(x, Mapping) and not self.built:
             raise ValueError(f"{self._who} has one input: x must be an array, not a dict.")
-        if is_stream(x):
+        if is_stream(x) and not isinstance(x, Mapping):
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
                     raise ValueError(f"{name} must not be given where x yields batches; received {value!r}.")
-            return StreamBatches(x, dtype=self.dtype, adapt=self.adapt, class_weight=class_weight, shuffle=shuffle)
+            return StreamBatches(
+                x,
+                dtype=self.dtype,
+                adapt=self.adapt,
+                class_weight=class_weight,
+                shuffle=shuffle,
+                structured=self.structured,
+            )
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError("class_weight and sample_weight cannot be given together.")
+            if self.has_several_outputs:
+                raise ValueError(f"{self._who} has several outputs: give sample_weight in place of class_weight.")
             sample_weight = class_weights(None if y is None else as_array(y, "y"), class_weight)
         size = 32 if batch_size is None else batch_size
+        x, y, sample_weight = (
+            None if part is None else self.structured(part, name)
+            for part, name in ((x, "x"), (y, "y"), (sample_weight, "sample_weight"))
+        )
         return ArrayBatches(x, y, sample_weight, batch_size=size, dtype=self.dtype, shuffle=shuffle, adapt=self.adapt)
 
     def _check(self, batches: Batches, argument: str) -> None:
@@ -380,7 +468,7 @@ class Trainer(Compiled):
             raise ValueError(f"{argument} has no samples; received shape {x.shape}.")
         if y is None:
             raise ValueError(f"{self._who}: y is missing from {argument}; the loss needs it.")
-        output_shape = self.compute_output_shape((None, *x.shape[1:]))
+        output_shape = self.compute_output_shape(batch_shape(x))
         self._objective.prepare(y, output_shape, self.dtype)
 
     def _prepare(self, batches: Batches) -> None:

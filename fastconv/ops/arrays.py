@@ -27,7 +27,7 @@ def as_arrays(**arguments: Any) -> list[Any]:
         if not all(on_gpu.values()):
             there, here = (next(name for name in on_gpu if on_gpu[name] == wanted) for wanted in (True, False))
             raise TypeError(f"{there} is in a GPU's memory and {here} is not: move one of them.")
-        return [_as_gpu_array(name, value) for name, value in arguments.items()]
+        return [as_gpu_array(name, value) for name, value in arguments.items()]
     arrays = {name: _to_numpy(value) for name, value in arguments.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
@@ -56,11 +56,18 @@ def array_module(array: Any) -> Any:
     return import_cupy()
 
 
-def _as_gpu_array(name: str, value: Any) -> Any:
+def as_gpu_array(name: str, value: Any) -> Any:
+    """An array in a GPU's memory as CuPy's, C-contiguous and of float32: the same memory where that can be.
+
+    Raises:
+        TypeError: it holds no real numbers.
+    """
     from fastconv.kernels.cuda import import_cupy
 
     cupy = import_cupy()
-    array = cupy.asarray(value) if hasattr(value, "__cuda_array_interface__") else cupy.from_dlpack(value)
+    # By DLPack the owner's stream is waited for; not all of the owners' `__cuda_array_interface__` say which it is.
+    by_dlpack = hasattr(value, "__dlpack__") and not isinstance(value, cupy.ndarray)
+    array = cupy.from_dlpack(value) if by_dlpack else cupy.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; received dtype {array.dtype}.")
     return cupy.ascontiguousarray(array, dtype=np.float32)

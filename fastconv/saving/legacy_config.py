@@ -53,7 +53,7 @@ def _modern_layer(entry: Mapping[str, Any]) -> dict[str, Any]:
     name = entry["class_name"]
     if name in _MODELS:
         return modern_model(entry)
-    given = dict(entry["config"])
+    given: dict[str, Any] = dict(entry["config"])
     config: dict[str, Any] = {_ARGUMENTS.get(key, key): value for key, value in given.items() if key not in _DROPPED}
     if name == "InputLayer" and "batch_input_shape" in config:
         config["batch_shape"] = config.pop("batch_input_shape")

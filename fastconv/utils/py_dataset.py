@@ -64,6 +64,31 @@ class PyDataset:
 Sequence = PyDataset
 
 
+class _ByNumber(PyDataset):
+    """Something else that gives batches by number and has a length."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._source[index]
+
+    def on_epoch_end(self) -> None:
+        getattr(self._source, "on_epoch_end", lambda: None)()
+
+
+def as_dataset(source: Any) -> PyDataset | None:
+    """`source` as a `PyDataset`, if it is one or gives batches by number and in no other way."""
+    if isinstance(source, PyDataset):
+        return source
+    by_number = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not hasattr(source, "__iter__")
+    return _ByNumber(source) if by_number else None
+
+
 def one_pass(dataset: PyDataset, shuffle: bool = False) -> Iterator[Any]:
     """The batches of a pass in order, or with `shuffle` in a random one, prepared by the data set's workers."""
     dataset.on_epoch_begin()

@@ -128,6 +128,15 @@ class ImageDataGenerator(Flows):
         self.std: np.ndarray | None = None
         self.zca_whitening_matrix: np.ndarray | None = None
 
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError for a subclass whose methods the data sets would pass over: they call `augmented`."""
+        steps = {"get_random_transform", "apply_transform", "standardize"} & cls.__dict__.keys()
+        if steps and "augmented" not in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__} overrides {', '.join(sorted(steps))}, which data sets do not call: they treat whole "
+                "batches with augmented(). Override that as well, or pass a preprocessing_function."
+            )
+
     # Random transformations.
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def moved(
     """
     if not any(name in parameters for name in (*GEOMETRY, *FLIPS)):
         return np.ascontiguousarray(images[which])
-    if all(np.all(parameters.get(name, default) == default) for name, default in GEOMETRY.items()):
-        order = 0  # flips alone need no interpolation
+    if not any(name in parameters for name in GEOMETRY):
+        order = 0  # flips need no interpolation
     if not images.flags.carray:  # the kernel is compiled for what is
         images, which = np.ascontiguousarray(images[which]), np.arange(len(which))
     which = np.ascontiguousarray(which, np.int64)

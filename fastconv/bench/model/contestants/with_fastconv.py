@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.kernels.cuda import import_cupy
 from fastconv.models import Sequential
 
 if os.environ.get("FASTCONV_GPU_DRY_RUN"):
@@ -28,12 +29,19 @@ class load:  # noqa: N801  called as a function
         self._model.set_weights(weights)
 
     def predictor(self, x: np.ndarray) -> Callable[[], Any]:
-        return lambda: self._model.predict_on_batch(x)
+        given = _placed(x)
+        return lambda: self._model.predict_on_batch(given)
 
     def trainer(self, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
         self._model.reset_metrics()
-        return lambda: self._model.train_on_batch(x, y)
+        given = _placed(x)
+        return lambda: self._model.train_on_batch(given, y)
 
     @staticmethod
     def to_numpy(result: Any) -> np.ndarray:
         return np.asarray(result)
+
+
+def _placed(x: np.ndarray) -> Any:
+    """x where the model runs: on a GPU, as PyTorch's contestant has it."""
+    return import_cupy().asarray(x) if os.environ.get("FASTCONV_DEVICE") == "gpu" else x
