@@ -29,3 +29,27 @@ def test_every_command_in_the_readme_exists(command, capsys):
         main([command, "--help"])
     assert stopped.value.code == 0
     assert "usage: fastconv " + shlex.quote(command) in capsys.readouterr().out
+
+
+GUIDE = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("section", ["Models", "Transfer learning"])
+def test_the_guides_programs_run(section):
+    begin = GUIDE.index(f"\n## {section}\n")
+    program = re.search(r"```python\n(.*?)```", GUIDE[begin:], re.DOTALL)[1]
+    names = {}
+    exec(compile(program, f"docs/keras.md, {section}", "exec"), names)
+    assert names["model"].compiled and names["model"].count_params() > 1000
+
+
+def test_the_guide_names_what_there_is():
+    from fastconv import callbacks, layers, optimizers
+
+    named = re.sub(r"1D/2D", "1D", GUIDE)
+    passed_over = ("Layer", "Callback", "CallbackList", "Optimizer", "Input", "InputLayer")
+    for module in (layers, callbacks, optimizers):
+        for name, kind in vars(module).items():
+            is_own = isinstance(kind, type) and kind.__name__ == name and name not in passed_over and name[0] != "_"
+            if is_own and kind.__module__.startswith(module.__name__.rstrip("s")):
+                assert f"`{name}`" in named or f"`{name.replace('2D', '1D')}`" in named, f"docs/keras.md: no {name}"
