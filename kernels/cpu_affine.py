@@ -36,6 +36,13 @@ def affine_backward(gy: np.ndarray, maps: np.ndarray, smooth: bool, fill_mode: s
 
 
 @cpu_jit(inner=True)
+def _place(maps, image, row, column):
+    """Column and row of the input that an output's are mapped to."""
+    across = maps[image, 0] * column + maps[image, 1] * row + maps[image, 2]
+    return across, maps[image, 3] * column + maps[image, 4] * row + maps[image, 5]
+
+
+@cpu_jit(inner=True)
 def _inside(place, size, mode):
     """The place in the image that stands for one that may lie outside; -1 for the fill value."""
     if 0 <= place < size:
@@ -50,10 +57,8 @@ def _inside(place, size, mode):
 
 
 @cpu_jit(inner=True)
-def _taps(maps, image, row, column, H, W, smooth, mode, rows, columns, weights):
-    """Rows, columns (-1 beyond the edge) and weights of the pixels that make one; how many."""
-    x = maps[image, 0] * column + maps[image, 1] * row + maps[image, 2]
-    y = maps[image, 3] * column + maps[image, 4] * row + maps[image, 5]
+def _taps(x, y, H, W, smooth, mode, rows, columns, weights):
+    """Rows, columns (-1 for the fill value) and weights of the pixels that make one at (x, y); how many."""
     if not smooth:
         # Halves are rounded away from 0.
         rows[0] = _inside(int(np.floor(y + 0.5) if y >= 0 else np.ceil(y - 0.5)), H, mode)
@@ -76,7 +81,17 @@ def _affine_share(thread, x, maps, smooth, mode, value, y, threads):
     for task in range(N * H * thread // threads, N * H * (thread + 1) // threads):
         image, row = task // H, task % H
         for column in range(W):
-            count = _taps(maps, image, row, column, H, W, smooth, mode, rows, columns, weights)
+            across, down = _place(maps, image, row, column)
+            if smooth and 0 <= across < W - 1 and 0 <= down < H - 1:  # most pixels: nothing lies beyond an edge
+                left, top = int(across), int(down)
+                u, v = x.dtype.type(across - left), x.dtype.type(down - top)
+                for c in range(C):
+                    above = x[image, top, left, c] + u * (x[image, top, left + 1, c] - x[image, top, left, c])
+                    below = x[image, top + 1, left, c]
+                    below += u * (x[image, top + 1, left + 1, c] - below)
+                    y[image, row, column, c] = above + v * (below - above)
+                continue
+            count = _taps(across, down, H, W, smooth, mode, rows, columns, weights)
             for c in range(C):
                 total = value * 0
                 for t in range(count):
@@ -99,7 +114,8 @@ def _backward_share(thread, gy, maps, smooth, mode, gx, threads):
         gx[image] = 0
         for row in range(H):
             for column in range(W):
-                count = _taps(maps, image, row, column, H, W, smooth, mode, rows, columns, weights)
+                across, down = _place(maps, image, row, column)
+                count = _taps(across, down, H, W, smooth, mode, rows, columns, weights)
                 for t in range(count):
                     if rows[t] >= 0 and columns[t] >= 0:
                         weight = gx.dtype.type(weights[t])

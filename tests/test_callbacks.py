@@ -532,6 +532,19 @@ def test_swapped_means_are_what_is_evaluated(on_epoch):
         network().fit(x, y, verbose=0, validation_data=(x, y), callbacks=[SwapEMAWeights()])
 
 
+def test_a_metric_that_is_an_array_is_logged_and_not_monitored(tmp_path, capsys):
+    model, (x, y) = network(), samples(16)
+    model.compile("sgd", "categorical_crossentropy", metrics=[metrics.F1Score()])
+    stop = EarlyStopping("f1_score", mode="max")
+    with pytest.warns(UserWarning, match=r"'f1_score' is an array of shape \(3,\), no number to monitor"):
+        history = model.fit(x, np.eye(3)[y], epochs=2, verbose=2, callbacks=[stop, CSVLogger(tmp_path / "log.csv")])
+    assert [value.shape for value in history.history["f1_score"]] == [(3,), (3,)]
+    assert Rows(tmp_path / "log.csv")[0]["f1_score"].startswith("[")
+    assert "f1_score: [" in capsys.readouterr().out
+    loss, scores = model.evaluate(x, np.eye(3)[y], verbose=0)
+    assert scores.shape == (3,)
+
+
 def test_a_given_progress_bar_is_not_doubled(capsys):
     network().fit(*samples(8), epochs=2, verbose=2, callbacks=[ProgbarLogger()])
     assert capsys.readouterr().out.count("Epoch 2/2") == 1

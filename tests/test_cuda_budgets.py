@@ -153,7 +153,8 @@ def test_cuda_cpp_has_the_instructions_that_it_is_written_for(kernel):
     assert any(opcode.startswith("LDG.E.128") or opcode.startswith("LDGSTS.E.BYPASS.128") for opcode in opcodes), (
         opcodes
     )
-    assert any(opcode.startswith("LDSM") for opcode in opcodes) == (kernel.precision != "")
+    turned = kernel.precision == "tf32" and kernel.op == "conv2d_backward_filter"  # what LDSM does to 16 bits only
+    assert any(opcode.startswith("LDSM") for opcode in opcodes) == (kernel.precision != "" and not turned)
 
 
 @NEEDS_TOOLKIT

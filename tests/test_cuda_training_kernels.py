@@ -1,6 +1,7 @@
 """The kernels of a training step on a GPU beside the ops': simulated, and compared with what the CPU computes."""
 
 import importlib
+import os
 
 import numpy as np
 import pytest
@@ -300,23 +301,13 @@ def test_pieces_of_an_update(rng):
     close(clipped, np.clip(gradient, -0.5, 0.5))
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "cuda_activations",
-        "cuda_batch_norm",
-        "cuda_clipping",
-        "cuda_constraints",
-        "cuda_dropout",
-        "cuda_global_max",
-        "cuda_losses",
-        "cuda_penalties",
-        "cuda_strided",
-        "cuda_units",
-        "cuda_update_variants",
-        "cuda_updates",
-    ],
-)
+MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_losses", "cuda_strided", "cuda_update_variants"]
+if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
+    MODULES += ["cuda_clipping", "cuda_constraints", "cuda_dropout", "cuda_global_max"]
+    MODULES += ["cuda_penalties", "cuda_units", "cuda_updates"]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_compiled_without_spills_and_without_float64(module):
     inspecting = pytest.importorskip("fastconv.inspecting.compile")
     from fastconv.inspecting.architectures import find

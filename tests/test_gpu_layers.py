@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 2, 5)
 
 
-def same_on_both(build, x=X, steps=2, frozen=()):
+def same_on_both(build, x=X, steps=1, frozen=()):
     """Train the model whose last layers but a head `build` makes; compare all that comes of it."""
     results = []
     for name in ("cpu", "gpu"):
@@ -50,7 +50,7 @@ def test_layers_for_images_one_behind_another(data_format):
         return layers.GlobalAveragePooling2D(**of)(x)
 
     x = X if data_format == "channels_last" else np.ascontiguousarray(X.transpose(0, 3, 1, 2))
-    same_on_both(build, x)
+    same_on_both(build, x, steps=2 if data_format == "channels_last" else 1)
 
 
 def test_layers_for_features_and_a_frozen_normalization():
@@ -65,6 +65,29 @@ def test_layers_for_features_and_a_frozen_normalization():
         return layers.Identity()(layers.RepeatVector(3)(x))
 
     same_on_both(build, frozen=("still",))
+
+
+def test_transposed_convolutions_and_spatial_dropout():
+    def build(x):
+        x = layers.Conv2D(3, 1, activation="relu")(x)
+        x = layers.SpatialDropout2D(0.4, seed=1)(x)
+        x = layers.Conv2DTranspose(2, (3, 2), strides=(2, 1), padding="same", activation="relu", bias_regularizer="l2")(
+            x
+        )
+        return layers.Conv2DTranspose(1, 2, output_padding=None)(x)
+
+    same_on_both(build)
+
+
+def test_sequences():
+    def build(x):
+        x = layers.Reshape((8, -1))(x)
+        x = layers.ZeroPadding1D(1)(x)
+        x = layers.Conv1D(3, 2, strides=2, activation="relu")(x)
+        x = layers.MaxPooling1D(2)(x)
+        return layers.GlobalMaxPooling1D()(x)
+
+    same_on_both(build)
 
 
 def test_branches_that_merge():

@@ -74,6 +74,19 @@ def test_images_of_channels_first_as_predictions():
     same_on_both(build, lambda: optimizers.SGD(0.1), y=y, loss="mse")
 
 
+def test_one_weight_of_a_layer_is_not_trained():
+    dense = layers.Dense(3, "softmax", kernel_regularizer="l2")
+    dense.build((None, 40))
+    dense.kernel.trainable = False
+    model = keras.Sequential([layers.Input((5, 4, 2)), layers.Flatten(), dense])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    with lab(), device("gpu"):
+        model.train_on_batch(X, Y)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert (model.get_weights()[1] != before[1]).all()
+
+
 def test_running_means_of_weights_and_collected_gradients():
     def build():
         return [layers.Input((5, 4, 2)), layers.Flatten(), layers.Dense(3, "softmax", bias_constraint="non_neg")]

@@ -48,8 +48,9 @@ def close(found, expected, atol=2e-6):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=atol)
 
 
-def test_twenty_steps_give_the_cpus_weights():
-    fit = {"batch_size": 8, "epochs": 7, "verbose": 0}  # three steps an epoch, the last of six samples
+def test_steps_give_the_cpus_weights():
+    """A few; `test_gpu_agreement` has more."""
+    fit = {"batch_size": 8, "epochs": 2, "verbose": 0}  # three steps an epoch, the last of six samples
     expected = a_model()
     history = expected.fit(X, Y, **fit).history
     model = a_model()
@@ -57,13 +58,13 @@ def test_twenty_steps_give_the_cpus_weights():
         found = model.fit(X, Y, **fit).history
         trained = len(launches)
         prediction = model.predict(X[:4], verbose=0)
-    assert model.optimizer.iterations == expected.optimizer.iterations == 21
+    assert model.optimizer.iterations == expected.optimizer.iterations == 6
     close(model.get_weights(), expected.get_weights())
     close([v.numpy() for v in model.optimizer.variables], [v.numpy() for v in expected.optimizer.variables])
     close([prediction], [expected.predict(X[:4], verbose=0)])
     assert found.keys() == history.keys()
     close(found.values(), history.values())
-    assert trained % 21 == 0, "each step has the same launches"
+    assert trained % 6 == 0, "each step has the same launches"
 
 
 def test_nothing_is_allocated_in_a_step(gpu):
@@ -249,9 +250,7 @@ def test_layers_that_run_on_the_cpu_only(layer, reason):
 @pytest.mark.parametrize(
     "compiled, reason",
     [
-        ({"optimizer": optimizers.Adam(use_ema=True)}, "use_ema is for the CPU"),
-        ({"optimizer": optimizers.Adam(gradient_accumulation_steps=2)}, "gradient_accumulation_steps is for the CPU"),
-        ({"optimizer": "lion"}, "optimizer Lion has no kernels for a GPU"),
+        ({"optimizer": "lamb"}, "the optimizer Lamb has no kernels for a GPU"),
         ({"metrics": ["dice"]}, "'dice' is computed on the CPU only"),
         ({"metrics": [metrics.MeanIoU(3)]}, "'mean_io_u' is computed on the CPU only"),
         ({"optimizer": Slower()}, "the optimizer Slower has no kernels for a GPU"),
@@ -293,6 +292,7 @@ def test_auto_takes_the_gpu_for_what_it_can_run_and_says_so(monkeypatch, caplog)
         model.train_on_batch(X[:4], Y[:4])
         model.train_on_batch(X[:4], Y[:4])
         assert model._runner is None
+        assert copy.deepcopy(model)._kept_on_cpu is None and pickle.loads(pickle.dumps(model._kept_on_cpu)) is None
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=[ours])
         model.predict(X[:4], verbose=0)
         assert model._runner is not None

@@ -312,6 +312,23 @@ def test_labels_of_tables(folder):
     assert from_table(folder, two, class_mode=None)[0].shape == (6, 6, 8, 3)
 
 
+class Missing:
+    """As pandas has it: whether it equals anything is missing, too."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("no truth value")
+
+
+def test_rows_without_a_label_are_left_out(folder):
+    labels = ["a", None, float("nan"), Missing(), "b", "a"]
+    for mode in ("categorical", "binary", "sparse"):
+        data = from_table(folder, table(folder, **{"class": labels}), class_mode=mode)
+        assert data.filenames == ["circle/0.png", "triangle/0.png", "triangle/1.bmp"] and data.labels == [0, 1, 0]
+
+
 def test_bad_tables(folder):
     with pytest.raises(TypeError, match="y_col must be a list of columns"):
         from_table(folder, table(folder), class_mode="multi_output")

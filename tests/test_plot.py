@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastconv import layers, plot
-from fastconv.models import Sequential
+from fastconv.models import Model, Sequential
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'fastconv[plot]'")
 matplotlib.use("Agg")
@@ -108,3 +108,18 @@ def test_feature_maps(tmp_path):
         plot.feature_maps(np.zeros(3))
     with pytest.raises(ValueError, match="one image, not a batch"):
         plot.feature_maps(model, 0, np.zeros((3, 8, 9, 1)))
+
+
+def test_feature_maps_of_a_graph():
+    inputs = layers.Input((8, 9, 1))
+    x = layers.Conv2D(3, 3, padding="same")(inputs)
+    x = layers.Add(name="sum")([x, layers.Conv2D(3, 3, padding="same")(x)])
+    model = Model(inputs, layers.Flatten()(x))
+    image = np.random.default_rng(1).random((8, 9)).astype(np.float32)
+    wanted = Model(inputs, x)(image[None, ..., None])
+    drawn = pictures(plot.feature_maps(model, "sum", image))
+    np.testing.assert_allclose(drawn[2], wanted[0, :, :, 2], rtol=1e-6)
+    assert len(pictures(plot.filters(model))) == 3
+    unbuilt = Sequential([layers.Conv2D(3, 3, name="first")])
+    with pytest.raises(ValueError, match="is not built"):
+        plot.feature_maps(unbuilt, "first", image)

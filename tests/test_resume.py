@@ -15,7 +15,7 @@ import pytest
 import resumed_training
 from resumed_training import build, data, train
 
-from fastconv import callbacks
+from fastconv import Sequential, callbacks, layers, metrics, optimizers, utils
 from fastconv.callbacks import BackupAndRestore
 
 
@@ -95,6 +95,26 @@ class Batches:
 @pytest.mark.parametrize("moment", [2, 9])
 def test_passes_that_are_no_epochs_and_streams(tmp_path, options, moment):
     assert_same(interrupted_and_resumed(tmp_path, [moment], 1, **options), train(**options))
+
+
+def test_the_metrics_of_the_interrupted_epoch_are_those_of_all_of_it(tmp_path):
+    def run(*watching):
+        utils.set_random_seed(1)
+        model = Sequential([layers.Input((4,)), layers.Dense(1, activation="sigmoid")])
+        kinds = [metrics.AUC(), metrics.Precision(), metrics.F1Score(), metrics.R2Score(), metrics.BinaryIoU()]
+        model.compile(optimizers.SGD(0.1, use_ema=True), "binary_crossentropy", metrics=["accuracy", *kinds])
+        x = np.random.default_rng(0).normal(size=(30, 4))
+        y = (x.sum(axis=1, keepdims=True) > 0).astype("float32")
+        history = model.fit(x, y, batch_size=5, epochs=3, verbose=0, callbacks=list(watching)).history
+        return history, model.get_weights()
+
+    history, weights = run()
+    with pytest.raises(Interrupted):
+        run(BackupAndRestore(tmp_path, 1), InterruptAt(8))
+    resumed, again = run(BackupAndRestore(tmp_path, 1))
+    assert_same(again, weights)
+    for name, values in history.items():
+        np.testing.assert_array_equal(resumed[name], values[1:], err_msg=name)
 
 
 def test_an_early_stop_is_remembered(tmp_path):

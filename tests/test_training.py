@@ -245,6 +245,14 @@ class Loader:
         return iter(self.pairs)
 
 
+def test_the_history_is_in_alphabetical_order(rng):
+    x, y = samples(rng)
+    model = classifier(compiled=False)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["acc"], weighted_metrics=["acc"])
+    names = list(fit(model, x, y, validation_data=(x, y)).history)
+    assert names == ["acc", "loss", "val_acc", "val_loss", "val_weighted_acc", "weighted_acc"]
+
+
 def test_generators(rng):
     x, y = samples(rng, count=6)
 
@@ -366,6 +374,13 @@ def test_batches_by_hand(rng):
     first = model.train_on_batch(x, y)
     assert first == pytest.approx([loss, accuracy], rel=1e-5)
     assert model.optimizer.iterations == 1
+    # Each call is about its own batch.
+    again = model.test_on_batch(x, y)
+    assert again == model.test_on_batch(x, y) != first
+    weights = np.arange(len(x)) == 0
+    assert model.test_on_batch(x, y, sample_weight=weights)[0] * len(x) == pytest.approx(
+        model.test_on_batch(x[:1], y[:1])[0], rel=1e-5
+    )
     np.testing.assert_array_equal(model.predict_on_batch(x), model.predict(x, verbose=0))
     one, two = model.predict_on_batch(x), model.predict_on_batch(-x)
     assert not np.shares_memory(one, two)

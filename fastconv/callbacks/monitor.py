@@ -6,6 +6,8 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
+
 from fastconv.callbacks.callback import Callback, Logs
 
 
@@ -51,7 +53,7 @@ class MonitorCallback(Callback):
         return value - self.min_delta > reference
 
     def monitored(self, logs: Logs, consequence: str) -> Any:
-        """The watched value, or None after a warning that says what there is instead."""
+        """The watched number, or None after a warning that says what there is instead."""
         value = logs.get(self.monitor)
         if value is None:
             warnings.warn(
@@ -59,6 +61,13 @@ class MonitorCallback(Callback):
                 f"Available: {', '.join(logs) or 'nothing'}.",
                 stacklevel=2,
             )
+        elif np.ndim(value):
+            warnings.warn(
+                f"{type(self).__name__}: {self.monitor!r} is an array of shape {np.shape(value)}, no number to "
+                f"monitor, so {consequence}.",
+                stacklevel=2,
+            )
+            return None
         return value
 
     def _automatic_direction(self) -> str:

@@ -21,7 +21,8 @@ EXAMPLES = """examples:
   fastconv new-kernel conv2d cpu_mine.py
   fastconv new-kernel conv2d cpu_mine.py --start-from cpu_im2col
 
-The file's name is <backend>_<idea>.py with a backend of cpu, cuda, cupy or cudacpp; it is the kernel's name, too.
+The file's name is <backend>_<idea>.py with a backend of cpu, cuda, cupy or cudacpp; it is the kernel's name, too. Of
+cudacpp, CUDA C++, the code is in a second file beside it, <name>.cu.
 Then: fastconv verify conv2d --kernel cpu_mine.py, and fastconv bench conv2d --kernel cpu_mine.py.
 """
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"cannot write {args.file}: {error.strerror or error}") from None
     print(
-        f"Wrote {args.file}, a copy of {args.op}'s {start}. Next:\n"
+        f"Wrote {' and '.join(map(str, texts))}, a copy of {args.op}'s {start}. Next:\n"
         f"  fastconv verify {args.op} --kernel {args.file}    is it right?\n"
         f"  fastconv bench {args.op} --kernel {args.file}     is it fast?"
     )

@@ -16,13 +16,16 @@ from fastconv.gpu import penalties
 from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
+from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided, cuda_units
+from fastconv.kernels.cuda_strided import ADD, combine
 from fastconv.kernels.registry import device_of
-from fastconv.layers import GlobalMaxPooling2D, Layer
+from fastconv.layers import Layer
 from fastconv.layers.activation import Activation
+from fastconv.layers.global_pooling import GlobalMaxPooling
 from fastconv.layers.layout import in_memory
 from fastconv.layers.pooling import Pooling
 from fastconv.layers.regularization import Dropout
+from fastconv.layers.transpose import ConvTranspose
 from fastconv.layers.weighted import KernelLayer
 from fastconv.models.plan import BackwardStep
 
@@ -49,11 +52,15 @@ class _Kernel(Recorded):
         fused = self._recorder.kernel(
             "conv2d", problem, images, kernel, bias, output, algorithm=_on_gpu(layer.algorithm), relu=is_relu or None
         )
+        return self.activated(output, fused)
+
+    def activated(self, output: Any, fused: bool) -> Any:
+        """The layer's output from the convolution's; `fused` if the activation is in it already."""
+        layer = self.layer
         self._before = output if layer.activation.needs_input else None
-        y = output if fused else activate(self._recorder, layer.activation, output, self)
-        self._y = y
-        y = layer.from_images(y, self._leading)
-        self._activity = None
+        self._y = output if fused else activate(self._recorder, layer.activation, output, self)
+        y = layer.from_images(self._y, self._leading)
+        self._activity: Penalty | None = None
         if layer.activity_regularizer is not None:
             seen = y if y.flags.c_contiguous else self._y  # for the penalty of each element its place is nothing
             self._activity = Penalty(self._recorder, layer.activity_regularizer, seen, len(y))
@@ -64,11 +71,7 @@ class _Kernel(Recorded):
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         layer, problem = self.layer, self._problem
-        gy = layer.as_images(gy, problem.y_shape)
-        if self._activity is not None:
-            self._activity.add_slope(gy)
-        if through_activation:
-            gy = slope(self._recorder, layer.activation, gy, self._y, self._before)
+        gy = self.before_activation(gy, problem.y_shape, through_activation)
         if back.need_weight_grad:
             gw, *gb = map(self.gradient_of, layer.weights)
             bias = gb[0] if gb else None
@@ -82,6 +85,48 @@ class _Kernel(Recorded):
         relu = self._images if back.through_input_relu else None
         fused = self._recorder.kernel("conv2d_backward_data", problem, gy, kernel, gx, relu=relu)
         if back.through_input_relu and not fused:
+            slope(self._recorder, activations.relu, gx, self._images, None)
+        return layer.from_images(gx, self._leading)
+
+    def before_activation(self, gy: Any, shape: tuple[int, int, int, int], through_activation: bool) -> Any:
+        """The gradient for the convolution's output, of that shape, from that for the layer's."""
+        gy = self.layer.as_images(gy, shape)
+        if self._activity is not None:
+            self._activity.add_slope(gy)
+        return slope(self._recorder, self.layer.activation, gy, self._y, self._before) if through_activation else gy
+
+
+class _Transpose(_Kernel):
+    """The layers that are a convolution's gradient."""
+
+    def forward(self, x: Any, training: bool) -> Any:
+        layer = self.layer
+        self._leading = x.shape[:-1]
+        problem = self._problem = layer.as_problem(x.shape)
+        images = self._images = self.contiguous(layer.as_images(x, problem.y_shape))
+        output = self.empty(problem.x_shape)
+        kernel = self._kernel = self._parameters.of(layer.kernel).reshape(problem.w_shape)
+        self._recorder.kernel("conv2d_backward_data", problem, images, kernel, output)
+        if layer.bias is not None:
+            self._recorder.add(combine(ADD, output, self._parameters.of(layer.bias), output))
+        return self.activated(output, fused=False)
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        layer, problem = self.layer, self._problem
+        gy = self.before_activation(gy, problem.x_shape, through_activation)
+        if back.need_weight_grad:
+            gw, *gb = map(self.gradient_of, layer.weights)
+            self._recorder.kernel(
+                "conv2d_backward_filter", problem, gy, self._images, gw.reshape(problem.w_shape), None
+            )
+            for bias in gb:
+                self._recorder.add(cuda_units.sum_over(gy, (0, 1, 2), bias))
+            self.add_penalty_slopes(back)
+        if not back.need_input_grad:
+            return None
+        gx = self.empty(problem.y_shape)
+        self._recorder.kernel("conv2d", problem, gy, self._kernel, None, gx)
+        if back.through_input_relu:
             slope(self._recorder, activations.relu, gx, self._images, None)
         return layer.from_images(gx, self._leading)
 
@@ -112,7 +157,7 @@ class _Pooling(Recorded):
 
 
 class _GlobalMaxPooling(_Pooling):
-    """GlobalMaxPooling2D, whose gradient equal maxima share."""
+    """Global max pooling, whose gradient equal maxima share."""
 
     def forward(self, x: Any, training: bool) -> Any:
         layer = self.layer
@@ -190,7 +235,8 @@ class _Dropout(Recorded):
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
     Pooling: _Pooling,
-    GlobalMaxPooling2D: _GlobalMaxPooling,
+    ConvTranspose: _Transpose,
+    GlobalMaxPooling: _GlobalMaxPooling,
     Activation: _Activation,
     Dropout: _Dropout,
 }

@@ -67,16 +67,13 @@ class Network:
         if gy.strides != y.strides:  # the layer behind it has another data_format
             gy, turned = made.like(y), gy
             self.recorder.add(cuda_strided.copy(turned, gy))
-        if back.again:
-            self._again = {
-                id(weight): self.recorder.memory.zeros(weight.shape) for weight in step.layer.trainable_weights
-            }
+        weights = [weight for weight in step.layer.weights if back.again and self.parameters.trains(weight)]
+        self._again = {id(weight): self.recorder.memory.zeros(weight.shape) for weight in weights}
         given = made.backward(gy, back, through_activation)
-        if back.again:
-            for weight in step.layer.trainable_weights:
-                gradient = self.parameters.gradient_of(weight)
-                self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradient, self._again[id(weight)], gradient))
-            self._again = {}
+        self._again, again = {}, self._again
+        for weight in weights:
+            gradient = self.parameters.gradient_of(weight)
+            self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradient, again[id(weight)], gradient))
         if isinstance(step.source, int):
             given = [given]
         for place, grad, adds in zip(step.sources, given or (), back.adds, strict=bool(given)):
@@ -87,7 +84,11 @@ class Network:
 
     def gradient_of(self, weight: Variable) -> Any:
         """Where a layer that goes back writes a weight's gradient."""
-        return self._again.get(id(weight)) if self._again else self.parameters.gradient_of(weight)
+        if id(weight) in self._again:
+            return self._again[id(weight)]
+        if self.parameters.trains(weight):
+            return self.parameters.gradient_of(weight)
+        return self.recorder.memory.zeros(weight.shape)  # one beside a trained weight: nobody reads it
 
     def penalties(self, plan: BackwardPlan) -> list[Penalty]:
         """What regularizers add to the loss."""

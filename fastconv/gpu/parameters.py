@@ -60,6 +60,10 @@ class Parameters:
         """A weight on the device, in its shape."""
         return self._views[id(variable)]
 
+    def trains(self, variable: Variable) -> bool:
+        """Whether training changes it."""
+        return id(variable) in self._gradient_views
+
     def gradient_of(self, variable: Variable) -> Any:
         """The gradient of a trained weight on the device."""
         return self._gradient_views[id(variable)]

@@ -118,7 +118,7 @@ class _Cropping(_Spatial):
 
 
 class _UpSampling(_Spatial):
-    """UpSampling2D: a launch; and backward one for each of the pixels that a pixel becomes."""
+    """UpSampling2D: one launch; and backward one for each of the pixels that a pixel becomes."""
 
     @staticmethod
     def unsupported(layer: UpSampling2D) -> str | None:

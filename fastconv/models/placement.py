@@ -11,6 +11,19 @@ from fastconv.devices import current_device
 _log = logging.getLogger("fastconv")
 
 
+class Refused:
+    """That a model, as it was then, cannot run on a GPU. Copies of the model find out for themselves."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __deepcopy__(self, memo: Any) -> None:
+        return None
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+
 def runner_for(model: Any, kind: str, *batch: Any) -> Any:
     """The model's `gpu.runner.Runner`, ready for the step, where the device is the GPU; None for the CPU.
 
@@ -61,13 +74,13 @@ def _runner_if_supported(model: Any, kind: str, *batch: Any) -> Any:
     from fastconv.gpu.runner import Runner
 
     is_new, key = model._runner is None, Runner.key(model)
-    if model._kept_on_cpu == key:
+    if model._kept_on_cpu is not None and model._kept_on_cpu.key == key:
         return None
     try:
         runner = _runner(model, kind, *batch)
     except Unsupported as reason:
         _leave(model)
-        model._kept_on_cpu = key
+        model._kept_on_cpu = Refused(key)
         _log.warning('the device "auto" is the CPU for %s: %s', model.name, reason)
         return None
     model._kept_on_cpu = None

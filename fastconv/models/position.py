@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,8 +96,7 @@ class Position:
         if self.batch:
             self._assign()  # again: what the hooks change is in it
             for metric, values in zip(self._model.metrics, resumed["metrics"], strict=True):
-                for key in _running_values(metric):
-                    setattr(metric, key, np.array(values[key]) if isinstance(values[key], list) else values[key])
+                _set_values(metric, values)
         return self.batch
 
     def end_epoch(self) -> None:
@@ -110,15 +110,24 @@ class Position:
 
 
 def _running_values(metric: Any) -> dict[str, Any]:
-    """The sums and counts of a metric by the names of the attributes that hold them."""
+    """What a metric has gathered since its last reset, by the names of the attributes that hold it."""
+    fresh = copy.deepcopy(metric)
+    fresh.reset_state()
     return {
         key: value.tolist() if isinstance(value, np.ndarray) else value
         for key, value in vars(metric).items()
-        if key.startswith("_") and isinstance(value, (int, float, np.ndarray))
+        if isinstance(value, (int, float, np.ndarray)) and not np.array_equal(value, getattr(fresh, key))
     }
 
 
 def _check_values(metric: Any, values: Mapping[str, Any]) -> None:
-    for key, now in _running_values(metric).items():
-        if np.shape(values[key]) != np.shape(now) or np.asarray(values[key]).dtype.kind not in "bif":
-            raise ValueError(f"{metric.name}: {values[key]!r} is no value of {key}")
+    for key, value in values.items():
+        if key not in vars(metric) or key in metric.config_keys or np.asarray(value).dtype.kind not in "bif":
+            raise ValueError(f"{metric.name}: {value!r} is no value of {key}")
+
+
+def _set_values(metric: Any, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        now = getattr(metric, key)
+        dtype = now.dtype if isinstance(now, np.ndarray) else None
+        setattr(metric, key, np.array(value, dtype) if isinstance(value, list) else value)

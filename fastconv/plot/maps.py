@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.models import Model
 from fastconv.plot import figure as figures
 
 
@@ -54,8 +55,8 @@ def feature_maps(
     """Draw a layer's output for one image, channel by channel, all on one scale.
 
     Args:
-        model: a `Sequential`, with `layer`, a name or index, and `x`, one image (H, W, C) or (H, W); or the maps
-            themselves, (H, W, K) or (1, H, W, K), alone.
+        model: a built model of one input, with `layer`, a name or index, and `x`, one image (H, W, C) or (H, W); or the
+            maps themselves, (H, W, K) or (1, H, W, K), alone.
         count: draw only so many of the channels, the first; by default all.
         columns: maps in a row. cmap: matplotlib's name of the colours.
         data_format: where the channels are; by default where the layer has them, else last.
@@ -91,21 +92,19 @@ def feature_maps(
     return figures.finish(figures.grid_of_images(maps, titles, title, columns, cmap, symmetric=False), save)
 
 
-def _output(model: Any, last: Any, x: Any) -> np.ndarray:
+def _output(model: Any, layer: Any, x: Any) -> np.ndarray:
     """What the layer gives for one image."""
     x = np.asarray(x)
-    wanted = len(model.input_shape) if model.built else 4
-    if x.ndim in (wanted - 1, wanted - 2):
+    if not model.built:
+        raise ValueError(f'the model "{model.name}" is not built: it has no layer\'s output yet.')
+    shape = model.input_shape
+    if x.ndim in (len(shape) - 1, len(shape) - 2):
         x = x[np.newaxis]
     if len(x) != 1:
         raise ValueError(f"x must be one image, not a batch of shape {x.shape}.")
-    model.prepare_input(x)
-    y = model.adapt(x).astype(model.dtype, copy=False)
-    for layer in model.layers:
-        y = layer(y)
-        if layer is last:
-            break
-    return y
+    if x.ndim == len(shape) - 1:
+        x = x[..., np.newaxis]
+    return np.asarray(Model(model.inputs, layer.output)(x))
 
 
 def _find(model: Any, layer: Any) -> Any:

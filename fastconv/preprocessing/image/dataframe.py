@@ -109,10 +109,20 @@ def _known(label: Any, classes: Any, y_col: str, class_mode: str) -> list[str] |
     Raises:
         TypeError: it is no label.
     """
-    if label is None or label != label:  # noqa: PLR0124  a missing one: NaN
+    if _is_missing(label):
         return None
     names = list(label) if isinstance(label, (list, tuple)) and class_mode == "categorical" else [label]
     if not all(isinstance(name, str) for name in names):
         kinds = "strings, or lists of them" if class_mode == "categorical" else "strings"
         raise TypeError(f"y_col: the values of the column {y_col!r} must be {kinds}; received {label!r}.")
     return [name for name in names if not classes or name in classes] or None
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it is None, NaN or pandas's NA, which has no truth value."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        return True
+    except ValueError:  # an array
+        return False

@@ -126,7 +126,7 @@ class Flows:
         unreadable: str = "raise",
         **workers: int,
     ) -> DataFrameIterator:
-        """Batches from a table of files: a pandas or polars data frame, or any mapping of column names to values.
+        """Batches from a table of files: a pandas data frame, or any mapping of column names to values.
 
         Args:
             dataframe: the table.
