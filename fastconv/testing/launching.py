@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fastconv.kernels.cuda import Launch
-from fastconv.kernels.cuda_nvrtc import CppKernel
+from typing import TYPE_CHECKING
+
 from fastconv.testing.shim import run_on_cpu
 from fastconv.testing.simulator import Report, simulate
+
+if TYPE_CHECKING:
+    from fastconv.kernels.cuda import Launch
 
 
 def simulate_launch(launch: Launch) -> Report | None:
@@ -14,6 +17,8 @@ def simulate_launch(launch: Launch) -> Report | None:
     Raises:
         SimulationError: a race, a wrong index and the like.
     """
+    from fastconv.kernels.cuda_nvrtc import CppKernel  # imports Numba: not before it is needed
+
     if isinstance(launch.kernel, CppKernel):
         run_on_cpu(launch)
         return None
