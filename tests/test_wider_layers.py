@@ -434,3 +434,16 @@ def test_files(tmp_path, rng):
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(x), model(x))
     assert [layer.get_config() for layer in again.layers] == [layer.get_config() for layer in model.layers]
+
+
+@pytest.mark.parametrize("name", ["kernel", "bias"])
+def test_a_single_weight_can_be_frozen(name):
+    model = keras.Sequential([layers.Input((5, 5, 2)), layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(2)])
+    for layer in (model.layers[0], model.layers[-1]):
+        getattr(layer, name).trainable = False
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    x = np.random.default_rng(0).random((4, 5, 5, 2))
+    model.fit(x, np.ones((4, 2)), verbose=0)
+    same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert same == [name == "kernel", name == "bias"] * 2

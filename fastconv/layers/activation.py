@@ -188,7 +188,7 @@ class PReLU(Layer):
             products = np.minimum(x, 0, out=empty_like(x, buffers, self, "positive"))
             products *= grad
             shared = (0, *(self.shared_axes or ()))
-            products.sum(axis=shared, keepdims=True, out=self.gradient_arrays()[0][np.newaxis])
+            products.sum(axis=shared, keepdims=True, out=self.gradient_array(self.alpha)[np.newaxis])
             self.add_penalty_gradients()
         if not need_input_grad:
             return None

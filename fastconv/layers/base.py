@@ -299,15 +299,13 @@ class Layer:
     variables, trainable_variables = weights, trainable_weights
     non_trainable_variables = non_trainable_weights
 
-    def gradient_arrays(self) -> list[np.ndarray]:
-        """Where `backward` writes the gradients of the weights that training may change, in their order."""
-        arrays = []
-        for weight in self._weights:
-            if weight.trainable:
-                if weight.gradient is None:
-                    weight.gradient = np.empty_like(weight.value)
-                arrays.append(weight.gradient)
-        return arrays
+    def gradient_array(self, weight: Variable) -> np.ndarray:
+        """Where `backward` writes the gradient of a weight; nobody reads that of one that training may not change."""
+        if not weight.trainable:
+            return np.empty_like(weight.value)
+        if weight.gradient is None:
+            weight.gradient = np.empty_like(weight.value)
+        return weight.gradient
 
     def add_penalty_gradients(self) -> None:
         """Add the regularizers' gradients to those of the weights."""

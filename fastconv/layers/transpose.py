@@ -120,10 +120,10 @@ class ConvTranspose(ConvLayer):
         grad = self.before_activation(grad, y, before, buffers, through_activation)
         gy = for_kernel(self.as_images(grad, problem.x_shape), self._dtype, buffers, self, "grad")
         if need_weight_grad:
-            gw, *gb = self.gradient_arrays()
-            run("conv2d_backward_filter", problem, gy, images, gw.reshape(problem.w_shape), None)
-            for bias in gb:
-                gy.sum(axis=(1, 2)).sum(axis=0, out=bias)
+            gw = self.gradient_array(self.kernel).reshape(problem.w_shape)
+            run("conv2d_backward_filter", problem, gy, images, gw, None)
+            if self.bias is not None:
+                gy.sum(axis=(1, 2)).sum(axis=0, out=self.gradient_array(self.bias))
             self.add_penalty_gradients()
         if not need_input_grad:
             return None

@@ -183,10 +183,10 @@ class KernelLayer(Layer):
         return self.from_images(gx, input_shape[:-1])
 
     def _weight_gradients(self, problem: Conv2DProblem, images: np.ndarray, gy: np.ndarray) -> None:
-        gw, *gb = self.gradient_arrays()
+        gw = self.gradient_array(self.kernel).reshape(problem.w_shape)
+        gb = None if self.bias is None else self.gradient_array(self.bias)
         op = "conv2d_backward_filter"
-        arrays = images, gy, gw.reshape(problem.w_shape), gb[0] if gb else None
-        run(op, problem, *arrays, algorithm=self._algorithms[op])
+        run(op, problem, images, gy, gw, gb, algorithm=self._algorithms[op])
         self.add_penalty_gradients()
 
     @property
