@@ -73,9 +73,9 @@ class ScaledLayer(Layer):
 
     def write_gradients(self, gamma: np.ndarray, beta: np.ndarray) -> None:
         """Make these, of any shape, the gradients of those of the two that there are, penalties included."""
-        made = [gradient for weight, gradient in ((self.gamma, gamma), (self.beta, beta)) if weight is not None]
-        for gradient, values in zip(self.gradient_arrays(), made, strict=True):
-            gradient[...] = values.reshape(gradient.shape)
+        for weight, values in ((self.gamma, gamma), (self.beta, beta)):
+            if weight is not None:
+                self.gradient_array(weight)[...] = values.reshape(weight.shape)
         self.add_penalty_gradients()
 
     def get_config(self) -> dict[str, Any]:
