@@ -5,6 +5,7 @@ import pytest
 
 from fastconv import layers, plot
 from fastconv.models import Model, Sequential
+from fastconv.utils import plot_model
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'fastconv[plot]'")
 matplotlib.use("Agg")
@@ -123,3 +124,37 @@ def test_feature_maps_of_a_graph():
     unbuilt = Sequential([layers.Conv2D(3, 3, name="first")])
     with pytest.raises(ValueError, match="is not built"):
         plot.feature_maps(unbuilt, "first", image)
+
+
+@pytest.fixture
+def branching():
+    x = layers.Input((8, 8, 2))
+    y = layers.Conv2D(2, 3, padding="same", activation="relu", name="first")(x)
+    inner = Sequential([layers.Input((8, 8, 2)), layers.Conv2D(2, 1), layers.ReLU()], name="inner")
+    return Model(x, layers.Add()([x, inner(y)]))
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+
+
+@pytest.mark.parametrize("rankdir", ["TB", "LR"])
+def test_a_models_picture(branching, tmp_path, rankdir):
+    figure = plot_model(branching, tmp_path / "model.svg", True, True, True, rankdir, show_layer_activations=True)
+    drawn = texts(figure)
+    assert [text.split("\n")[0].split("(")[1] for text in drawn] == ["InputLayer)", "Conv2D)", "Sequential)", "Add)"]
+    assert "first (Conv2D)\nactivation: relu\noutput: (None, 8, 8, 2)\ndtype: float32" in drawn
+    arrows = [text for text in figure.axes[0].texts if not text.get_text()]
+    assert len(arrows) == 6  # the one past two rows is of three pieces
+    assert (tmp_path / "model.svg").stat().st_size > 1000
+
+
+def test_models_in_a_model_are_drawn_if_asked_for(branching):
+    assert texts(plot_model(branching, None, expand_nested=True)) == ["InputLayer", "Conv2D", "Conv2D", "ReLU", "Add"]
+
+
+def test_what_cannot_be_drawn():
+    with pytest.raises(ValueError, match="must be built"):
+        plot_model(Sequential([layers.Dense(2)]), None)
+    with pytest.raises(ValueError, match="rankdir"):
+        plot_model(Sequential([layers.Input((3,)), layers.Dense(2)]), None, rankdir="BT")

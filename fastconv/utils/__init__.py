@@ -1,4 +1,4 @@
-"""Small tools under the names of `keras.utils`; those for images are imported on first use."""
+"""Small tools under the names of `keras.utils`; those for images and pictures are imported on first use."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from fastconv.utils.seeds import set_random_seed
 from fastconv.utils.session import clear_session
 
 if TYPE_CHECKING:
+    from fastconv.plot.model_graph import plot_model
     from fastconv.preprocessing.image_dataset import image_dataset_from_directory
     from fastconv.utils.images import array_to_img, img_to_array, load_img, save_img
 
@@ -21,6 +22,7 @@ __all__ = [
     "img_to_array",
     "load_img",
     "normalize",
+    "plot_model",
     "save_img",
     "set_random_seed",
     "to_categorical",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("array_to_img", "img_to_array", "load_img", "save_img"), "fastconv.utils.images"),
     "image_dataset_from_directory": "fastconv.preprocessing.image_dataset",
+    "plot_model": "fastconv.plot.model_graph",
 }
 
 
