@@ -16,7 +16,7 @@ from fastconv.utils.images import checked_choice, save_img
 from fastconv.utils.py_dataset import PyDataset
 
 SUBSETS = ("training", "validation", None)
-_WORKERS = 2
+_WORKERS = 2 if (os.cpu_count() or 1) > 2 else 1  # a step needs both of two cores
 
 
 def checked_seed(seed: Any) -> int:
