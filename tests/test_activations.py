@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fastconv import activations
+from fastconv import activations, layers
+from fastconv.models import Sequential
 
 VARIANTS = [
     activations.ReLU(negative_slope=0.1),
@@ -23,7 +24,7 @@ VARIANTS = [
     activations.Softmax(axis=1),
     activations.LogSoftmax(axis=0),
 ]
-ALL = [*activations._DEFAULTS.values(), *VARIANTS]
+ALL = [*(act for act in activations._DEFAULTS.values() if act.keeps_shape), *VARIANTS]
 IDS = [f"{act.name}{act.get_config() or ''}" for act in ALL]
 # Points at which some derivative jumps.
 CORNERS = (-3, -1, -0.5, 0, 0.5, 0.75, 1, 2, 2.5, 3, 6)
@@ -232,3 +233,43 @@ def test_get():
 def test_negative_parameters(make):
     with pytest.raises(ValueError, match="must not be negative"):
         make()
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_glu_halves_an_axis(axis, rng):
+    x = rng.normal(size=(3, 4, 6))
+    half = x.shape[axis] // 2
+    values, gates = np.split(x, [half], axis)
+    want = values / (1 + np.exp(-gates))
+    np.testing.assert_allclose(activations.glu(x, axis=axis), want, rtol=1e-12)
+    layer = layers.Activation(activations.GLU(axis), dtype="float64")
+    assert layer.compute_output_shape((None, 4, 6)) == (None, *want.shape[1:])
+    grad = rng.normal(size=want.shape)
+    layer(x)
+    got, step = layer.backward(grad), 1e-6
+    for index in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[index] += step
+        down[index] -= step
+        difference = (activations.glu(up, axis=axis) - activations.glu(down, axis=axis)) / (2 * step)
+        np.testing.assert_allclose(got[index], (grad * difference).sum(), rtol=1e-6, atol=1e-8)
+
+
+def test_glu_in_a_model(rng):
+    made = [layers.Input((5,)), layers.Dense(6), layers.Activation("glu"), layers.Dense(2)]
+    model = Sequential([*made])
+    assert model.layers[1].output_shape == (None, 3)
+    model.compile("adam", "mse")
+    x, y = rng.normal(size=(16, 5)), rng.normal(size=(16, 2))
+    losses = model.fit(x, y, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    again = Sequential.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_glu_is_refused_where_it_does_not_fit():
+    with pytest.raises(ValueError, match="Activation.'glu'. behind the Dense"):
+        layers.Dense(4, activation="glu")
+    with pytest.raises(ValueError, match="must be even"):
+        layers.Activation("glu").build((None, 5))

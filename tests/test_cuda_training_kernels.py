@@ -63,8 +63,8 @@ def test_an_activation_and_its_slope(activation, rng):
 def test_every_activation_has_a_kernel():
     rows = {"linear", "softmax", "log_softmax"}
     for_the_cpu = {
-        "celu", "hard_shrink", "hard_tanh", "log_sigmoid", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax",
-        "squareplus", "tanh_shrink", "threshold",
+        "celu", "glu", "hard_shrink", "hard_tanh", "log_sigmoid", "soft_shrink", "sparse_plus", "sparse_sigmoid",
+        "sparsemax", "squareplus", "tanh_shrink", "threshold",
     }  # fmt: skip
     known = {activation.name for activation in ELEMENTWISE} | rows
     assert known.isdisjoint(for_the_cpu)

@@ -5,6 +5,7 @@ An activation is an object without hidden state:
     act.forward(x, out) -> out            out has x's shape and dtype, may be x itself, may be a strided view
     act.backward(grad, y, x, out) -> out  grad is the loss's gradient for the output y; out may be grad
     act.needs_input                       where False, the derivative follows from y and x may be None
+    act.keeps_shape                       False for `glu` alone, whose out is half of x, and neither x nor grad itself
 
 `relu(x, negative_slope=0.1)` sets parameters for one call; `ReLU(negative_slope=0.1)` is an object with them.
 """
@@ -30,6 +31,7 @@ from fastconv.activations.curves import (
     Tanh,
     TanhShrink,
 )
+from fastconv.activations.gated import GLU
 from fastconv.activations.rectifiers import (
     CELU,
     ELU,
@@ -77,6 +79,7 @@ silu = swish = SiLU()
 hard_silu = hard_swish = HardSiLU()
 gelu = GELU()
 mish = Mish()
+glu = GLU()
 
 _DEFAULTS: dict[str, Activation] = {
     activation.name: activation for activation in list(globals().values()) if isinstance(activation, Activation)

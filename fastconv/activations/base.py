@@ -15,12 +15,18 @@ class Activation(Configurable):
 
     name = ""
     needs_input = False
+    keeps_shape = True  # where False, `forward` and `backward` are never given memory that they may also read
+
+    def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The output's shape for an input of that shape; ValueError if there can be no such input."""
+        return shape
 
     def __call__(self, x: Any, *args: Any, **parameters: Any) -> np.ndarray:
         """A new array with the activation of `x`, with the given parameters in place of this object's."""
         x = as_float(x)
         activation = type(self)(*args, **parameters) if args or parameters else self
-        return activation.forward(x, np.empty_like(x))
+        out = np.empty_like(x) if activation.keeps_shape else np.empty(activation.output_shape(x.shape), x.dtype)
+        return activation.forward(x, out)
 
     def forward(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define forward(x, out).")

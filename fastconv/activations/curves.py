@@ -18,7 +18,7 @@ class Sigmoid(Activation):
     name = "sigmoid"
 
     def forward(self, x, out):
-        return write(out, _logistic(x))
+        return write(out, logistic(x))
 
     def backward(self, grad, y, x, out):
         return np.multiply(grad, y * (1 - y), out=out)
@@ -92,10 +92,10 @@ class SiLU(Activation):
     needs_input = True
 
     def forward(self, x, out):
-        return np.multiply(x, _logistic(x), out=out)
+        return np.multiply(x, logistic(x), out=out)
 
     def backward(self, grad, y, x, out):
-        gate = _logistic(x)
+        gate = logistic(x)
         return np.multiply(grad, gate + y * (1 - gate), out=out)
 
 
@@ -164,7 +164,7 @@ class Mish(Activation):
 
     def backward(self, grad, y, x, out):
         gate = np.tanh(_log1p_exp(x))
-        return np.multiply(grad, gate + x * (1 - gate * gate) * _logistic(x), out=out)
+        return np.multiply(grad, gate + x * (1 - gate * gate) * logistic(x), out=out)
 
 
 class LogSigmoid(Activation):
@@ -204,7 +204,7 @@ class TanhShrink(Activation):
         return np.multiply(grad, np.tanh(x) ** 2, out=out)
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
+def logistic(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) as a new array, with exp of negative numbers only."""
     small = np.exp(-np.abs(x))
     return np.where(x < 0, small, x.dtype.type(1)) / (1 + small)

@@ -26,12 +26,21 @@ class Activation(Layer):
 
     def __init__(self, activation: Any, **options: Any) -> None:
         self.activation = activations.get(activation)
+        self._keeps_shape = getattr(self.activation, "keeps_shape", True)
         super().__init__(**options)
         named = activations.serialize(self.activation)
         self.output_activation = named if isinstance(named, str) else None
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = self.check_input_shape(input_shape)
+        return shape if self._keeps_shape else self.activation.output_shape(shape)
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
-        y = self.activation.forward(x, empty_like(x, buffers, self, "output"))
+        if self._keeps_shape:
+            out = empty_like(x, buffers, self, "output")
+        else:
+            out = buffers.empty(self, "output", self.activation.output_shape(x.shape), self.dtype)
+        y = self.activation.forward(x, out)
         self._saved = (y, x)
         return y
 
@@ -47,7 +56,11 @@ class Activation(Layer):
         y, x = self._recall(grad)
         if not through_activation:
             return grad
-        return self.activation.backward(grad, y, x, gradient_out(grad, buffers))
+        if self._keeps_shape:
+            out = gradient_out(grad, buffers)
+        else:
+            out = buffers.empty(self, "input_grad", x.shape, self.dtype)
+        return self.activation.backward(grad, y, x, out)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}

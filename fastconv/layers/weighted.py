@@ -52,6 +52,11 @@ class KernelLayer(Layer):
         **options: Any,
     ) -> None:
         self.activation = activations.get(activation)
+        if not getattr(self.activation, "keeps_shape", True):
+            raise ValueError(
+                f"activation={self.activation.name!r} halves an axis: put layers.Activation({self.activation.name!r}) "
+                f"behind the {type(self).__name__} instead."
+            )
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
