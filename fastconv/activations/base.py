@@ -17,7 +17,7 @@ class Activation(Configurable):
     needs_input = False
     keeps_shape = True  # where False, `forward` and `backward` are never given memory that they may also read
 
-    def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def output_shape(self, shape: Any) -> Any:
         """The output's shape for an input of that shape; ValueError if there can be no such input."""
         return shape
 
