@@ -16,12 +16,8 @@ class LearningRateSchedule(Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define __call__(step).")
 
 
-class ExponentialDecay(LearningRateSchedule):
-    """initial_learning_rate * decay_rate ** (step / decay_steps); with `staircase` in whole powers.
-
-    Raises:
-        ValueError: `decay_steps` is not positive.
-    """
+class _Decay(LearningRateSchedule):
+    """Base of those that decay by `decay_rate` in `decay_steps`, or with `staircase` at their ends."""
 
     config_keys = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
 
@@ -31,17 +27,28 @@ class ExponentialDecay(LearningRateSchedule):
         decay_steps: int,
         decay_rate: float,
         staircase: bool = False,
-        name: str = "ExponentialDecay",
+        name: str | None = None,
     ) -> None:
         self.initial_learning_rate = initial_learning_rate
         self.decay_steps = _positive(decay_steps)
         self.decay_rate = decay_rate
         self.staircase = staircase
-        self.name = name
+        self.name = type(self).__name__ if name is None else name
+
+    def periods(self, step: int) -> float:
+        """How often `decay_steps` have passed."""
+        return step // self.decay_steps if self.staircase else step / self.decay_steps
+
+
+class ExponentialDecay(_Decay):
+    """initial_learning_rate * decay_rate ** (step / decay_steps); with `staircase` in whole powers.
+
+    Raises:
+        ValueError: `decay_steps` is not positive.
+    """
 
     def __call__(self, step: int) -> float:
-        power = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate**power
+        return self.initial_learning_rate * self.decay_rate ** self.periods(step)
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
@@ -153,32 +160,15 @@ class CosineDecayRestarts(LearningRateSchedule):
         return wave, (time - begin) / self.t_mul**wave
 
 
-class InverseTimeDecay(LearningRateSchedule):
+class InverseTimeDecay(_Decay):
     """initial_learning_rate / (1 + decay_rate * step / decay_steps); with `staircase` in whole parts.
 
     Raises:
         ValueError: `decay_steps` is not positive.
     """
 
-    config_keys = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
-
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: int,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        self.initial_learning_rate = initial_learning_rate
-        self.decay_steps = _positive(decay_steps)
-        self.decay_rate = decay_rate
-        self.staircase = staircase
-        self.name = name
-
     def __call__(self, step: int) -> float:
-        time = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * time)
+        return self.initial_learning_rate / (1 + self.decay_rate * self.periods(step))
 
 
 class PolynomialDecay(LearningRateSchedule):

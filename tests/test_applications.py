@@ -12,7 +12,7 @@ import fastconv as keras
 from fastconv import applications
 from fastconv.applications import imagenet_utils
 from fastconv.layers import Input, Rescaling
-from fastconv.layers.base import shapes_only
+from fastconv.layers.budget import shapes_only
 
 # Parameters with and without the top, layers with the top: those of Keras 3.15.1; of AlexNet those of its paper.
 SIZES = {

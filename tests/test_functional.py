@@ -27,7 +27,7 @@ from fastconv.layers import (
     Multiply,
     ReLU,
 )
-from fastconv.layers.base import shapes_only
+from fastconv.layers.budget import shapes_only
 from fastconv.models import clone_model
 from fastconv.testing.gradients import compare_gradients, numeric_gradient
 

@@ -19,7 +19,7 @@ from fastconv.layers import (
     Input,
     MaxPooling2D,
 )
-from fastconv.layers.base import shapes_only
+from fastconv.layers.budget import shapes_only
 from fastconv.models import clone_model
 from fastconv.optimizers import SGD, RMSprop
 

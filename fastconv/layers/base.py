@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from fastconv import config, constraints, initializers, regularizers
 from fastconv.buffers import FRESH, Buffers
-from fastconv.layers.budget import spend
+from fastconv.layers.budget import only_shapes, spend
 from fastconv.layers.naming import automatic_name
 from fastconv.layers.tensor import KerasTensor, Node, Shape, is_symbolic, map_leaves
 from fastconv.variable import Variable
-
-_shapes_only = ContextVar("shapes_only", default=False)
 
 
 def as_shape(shape: Any, argument: str) -> Shape:
@@ -255,7 +251,7 @@ class Layer:
             raise ValueError(f"{self._who}: the initializer of {name} must not be None.")
         spend(math.prod(shape))
         dtype = dtype or self.dtype
-        if _shapes_only.get():
+        if only_shapes():
             value = np.broadcast_to(np.zeros((), dtype), tuple(shape))
         else:
             value = np.require(make(tuple(shape), self.dtype), dtype, "C")
@@ -374,19 +370,6 @@ class Layer:
         if grad.shape != shape:
             raise ValueError(f"{self._who}: grad must have the output's shape {shape}; received {grad.shape}.")
         return self._saved
-
-
-@contextmanager
-def shapes_only() -> Iterator[None]:
-    """Within it new weights take no memory: they have shapes, are 0 and cannot be written.
-
-    For whoever wants to know how large a model is before it is made.
-    """
-    token = _shapes_only.set(True)
-    try:
-        yield
-    finally:
-        _shapes_only.reset(token)
 
 
 class WeightlessLayer(Layer):

@@ -1,4 +1,4 @@
-"""A limit to the weights that layers create: a file may not ask for more than it can fill."""
+"""What memory new weights may take: no more than a file can fill, or none, to see how large a model would be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
+_shapes_only = ContextVar("_shapes_only", default=False)
 
 
 @contextmanager
@@ -27,3 +28,21 @@ def spend(elements: int) -> None:
     if elements > left[0]:
         raise ValueError("its layers have more weights than the file can hold.")
     left[0] -= elements
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within it new weights take no memory: they have shapes, are 0 and cannot be written.
+
+    For whoever wants to know how large a model is before it is made.
+    """
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
+
+
+def only_shapes() -> bool:
+    """Whether this is within `shapes_only`."""
+    return _shapes_only.get()

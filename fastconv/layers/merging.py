@@ -90,7 +90,7 @@ class Merge(Layer):
         through_activation: bool = True,
     ) -> Any:
         y, views, shapes = self._recall(grad)
-        needed = [need_input_grad] * len(views) if isinstance(need_input_grad, bool) else list(need_input_grad)
+        needed = _each(need_input_grad, len(views))
         gradients: list[np.ndarray | None] = [None] * len(views)
         last = max((index for index, wanted in enumerate(needed) if wanted), default=None)
         for index, view in enumerate(views):
@@ -260,7 +260,7 @@ class Concatenate(Merge):
         through_activation: bool = True,
     ) -> Any:
         _, sizes, axis = self._recall(grad)
-        needed = [need_input_grad] * len(sizes) if isinstance(need_input_grad, bool) else list(need_input_grad)
+        needed = _each(need_input_grad, len(sizes))
         gradients: list[np.ndarray | None] = []
         start = 0
         for index, size in enumerate(sizes):
@@ -316,6 +316,11 @@ def _empty_as(x: np.ndarray, shape: tuple[int, ...], buffers: Buffers, owner: ob
     if x.ndim != 4 or x.flags.c_contiguous:
         return buffers.empty(owner, name, shape, x.dtype)
     return from_last(buffers.empty(owner, name, last(shape, "channels_first"), x.dtype), "channels_first")
+
+
+def _each(wanted: bool | Sequence[bool], count: int) -> list[bool]:
+    """Of each of `count` inputs, whether its gradient is wanted."""
+    return [wanted] * count if isinstance(wanted, bool) else list(wanted)
 
 
 def between(shape: Shape, rank: int) -> Any:
