@@ -10,7 +10,7 @@ if __name__ != "fastconv.kernels":
     )
 
 from fastconv.kernels.problem import Conv2DProblem, ConvPool2DProblem, Pool2DProblem
-from fastconv.kernels.registry import Kernel, choose, defaults, get, kernel, ops, variants
+from fastconv.kernels.registry import Kernel, choose, defaults, get, kernel, ops, problem_type, variants
 
 __all__ = [
     "Conv2DProblem",
@@ -22,5 +22,6 @@ __all__ = [
     "get",
     "kernel",
     "ops",
+    "problem_type",
     "variants",
 ]

@@ -32,7 +32,6 @@ from fastconv.kernels.cpu_simd import (
     Tile,
     TileShape,
     _in_rows,
-    _lanes,
     _rows_of,
     _splat,
     _tile_of,
@@ -124,8 +123,8 @@ def _numbers(problem, plan: _Plan, threads: int, *more: int) -> np.ndarray:
     _, rows, columns, K = p.y_shape
     pool_h = p.pool_h if isinstance(p, ConvPool2DProblem) else 1
     numbers = [
-        threads, p.N, p.H, p.W, p.C, rows, columns, K, pool_h * p.stride_h, p.pad_top, p.pad_left, plan.window, plan.bands,
-        plan.band_rows, plan.row, plan.band_rows * plan.row, len(plan.elements), *more,
+        threads, p.N, p.H, p.W, p.C, rows, columns, K, pool_h * p.stride_h, p.pad_top, p.pad_left, plan.window,
+        plan.bands, plan.band_rows, plan.row, plan.band_rows * plan.row, len(plan.elements), *more,
     ]  # fmt: skip
     return np.array(numbers + [0] * (_COUNT - len(numbers)), np.int64)
 
@@ -157,9 +156,9 @@ def convolve(problem, x, w, bias, y, winners, workspace, relu: bool) -> None:
     """y = convolution, or the maxima of its windows and their winners, where those are not None."""
     plan, threads = _forward_plan(problem), threads_for(_multiply_adds(problem))
     bias = np.zeros(problem.K, y.dtype) if bias is None else bias
-    number = x.dtype.type
+    flat, number = y.reshape(-1), x.dtype.type
     _convolve(
-        x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), y.reshape(-1)[:0] if winners is None else winners.reshape(-1),
+        x.reshape(-1), w.reshape(-1), bias, flat, flat[:0] if winners is None else winners.reshape(-1),
         workspace[: forward_bytes(problem)].view(x.dtype), plan.pixels, plan.elements,
         _forward_numbers(problem, threads), number(0 if relu else -np.inf), number(0 if relu else np.nan),
     )  # fmt: skip
@@ -186,8 +185,8 @@ def _copy_band(x, image, first_h, rows, H, W, C, left, row, band):
 
 @intrinsic
 def _windows_best(typingctx, tile, lowest, low):
-    """(maxima, winners) of the windows of 2x2 pixels that a tile's rows are, four after four: maxima below `lowest` become
-    it, and where they are at most `low` the winner is -1."""
+    """(maxima, winners) of the windows of 2x2 pixels that a tile's rows are, four after four: maxima below `lowest`
+    become it, and where they are at most `low` the winner is -1."""
     pooled = Tile(TileShape(tile.shape.rows // WINDOW, tile.shape.vectors, tile.shape.masked), tile.dtype)
     result = types.UniTuple(pooled, 2)
 
@@ -253,8 +252,8 @@ def _convolve_thread(thread, x, w, bias, y, winners, scratch, pixels, elements, 
                 output = min(done, count - step)  # the last tile overlaps the one before
                 o = (place + output) * K + k
                 _outputs(
-                    tile_shape(_PIXELS, VECTORS, True), band, at(pixels, output * window), at(elements, 0), size, window,
-                    at(w, k), at(bias, k), at(y, o), at(winners, o), found, K, K - k, lowest, low,
+                    tile_shape(_PIXELS, VECTORS, True), band, at(pixels, output * window), at(elements, 0), size,
+                    window, at(w, k), at(bias, k), at(y, o), at(winners, o), found, K, K - k, lowest, low,
                 )  # fmt: skip
                 done += step
 
@@ -367,6 +366,8 @@ def _filters_thread(thread, x, gy, winners, partial, scratch, pixels, element_ro
     tasks = N * bands
     for chunk in range(chunks * thread // threads, chunks * (thread + 1) // threads):
         sums, begin = at(partial, chunk * sums_size), tasks * chunk // chunks
+        for i in range(sums_size if tasks == 0 else 0):
+            sums[i] = 0
         for task in range(begin, tasks * (chunk + 1) // chunks):
             image, number = task // bands, task % bands
             first, last = rows * number // bands, rows * (number + 1) // bands

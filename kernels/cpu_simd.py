@@ -584,7 +584,7 @@ def _fused(builder, tile):
 
 
 def _summed(builder, tile, value, steps, body):
-    """A tile's vectors after a loop that LLVM may not unroll: body(step, vectors) makes each step's from those before."""
+    """A tile's vectors after a loop that LLVM may not unroll; body(step, vectors) makes them from those before."""
     before = [builder.extract_value(value, i) for i in range(tile.shape.rows * tile.shape.vectors)]
     start = builder.block
     loop, done = builder.append_basic_block("loop"), builder.append_basic_block("loop_done")

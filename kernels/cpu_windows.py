@@ -106,23 +106,6 @@ def tile_unless_max(typingctx, gradient, value, best):
 
 
 @intrinsic
-def tile_winner(typingctx, winner, best, value, number):
-    """`number` where a pixel's `value` is larger than all before it, whose maximum is `best`, or the first NaN; elsewhere
-    `winner`, the number of the pixel that is best so far."""
-
-    def codegen(context, builder, signature, args):
-        this = _splat(builder, args[3], _lanes(winner.dtype))
-
-        def choose(b, number_before, x, y):
-            first_nan = b.and_(b.fcmp_unordered("uno", y, y), b.fcmp_ordered("ord", x, x))
-            return b.select(b.or_(b.fcmp_ordered(">", y, x), first_nan), this, number_before)
-
-        return _elementwise(choose)(context, builder, signature, args[:3])
-
-    return winner(winner, best, value, winner.dtype), codegen
-
-
-@intrinsic
 def tile_of_winner(typingctx, gradient, winner, number):
     """`gradient` where `winner` is that number, 0 elsewhere."""
 
@@ -135,22 +118,6 @@ def tile_of_winner(typingctx, gradient, winner, number):
         return _elementwise(choose)(context, builder, signature, args[:2])
 
     return gradient(gradient, winner, gradient.dtype), codegen
-
-
-@intrinsic
-def tile_unless_low(typingctx, winner, best, lowest):
-    """`winner`, but -1 where the maximum `best` is at most `lowest`; with NaN for `lowest` that is nowhere."""
-
-    def codegen(context, builder, signature, args):
-        limit = _splat(builder, args[2], _lanes(winner.dtype))
-
-        def choose(b, found, x):
-            nobody = ir.Constant(x.type, [-1.0] * x.type.count)
-            return b.select(b.fcmp_ordered("<=", x, limit), nobody, found)
-
-        return _elementwise(choose)(context, builder, signature, args[:2])
-
-    return winner(winner, best, winner.dtype), codegen
 
 
 def _is_max(builder, value, best):

@@ -4,10 +4,11 @@
 
 x (N,H,W,C), w (R,S,C/groups,K), bias (K,) or None; y and winners (N, P // pool_h, Q // pool_w, K) written, winners may
 be None; all C-contiguous of the problem's dtype. A winner is the number r * pool_w + s of the first of the largest
-pixels of the window, 0 where one is NaN. A kernel that `fuses` "relu" takes `relu=True`, writes max(y, 0), NaN kept, and
--1 for the winner where that is 0: no pixel gets a gradient.
+pixels of the window, 0 where one is NaN. A kernel that `fuses` "relu" takes `relu=True`, writes max(y, 0), NaN kept,
+and -1 for the winner where that is 0: no pixel gets a gradient.
 """
 
-from fastconv.kernels.problem import ConvPool2DProblem as PROBLEM  # noqa: F401
+from fastconv.kernels.problem import ConvPool2DProblem
 
-DEFAULT = {"cpu": ("cpu_few_channels", "reference"), "gpu": ()}
+PROBLEM = ConvPool2DProblem
+DEFAULT = {"cpu": ("cpu_few_channels", "cpu_naive", "reference"), "gpu": ()}

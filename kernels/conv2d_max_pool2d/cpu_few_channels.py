@@ -1,4 +1,8 @@
-"""x"""
+"""Direct convolution of images with one or a few channels, pooled in registers by windows of 2x2.
+
+Differs from cpu_naive: a tile holds the pixels of two windows by a block of filters, and only their maxima are written.
+Limited by FLOPs; the convolution's output, four times y, is never in memory. See ../cpu_few_channels.py.
+"""
 
 from __future__ import annotations
 

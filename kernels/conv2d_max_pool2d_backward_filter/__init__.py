@@ -7,6 +7,7 @@ writes it, which pixel of a window gets it; gw (R,S,C/groups,K) and gb (K,) writ
 the problem's dtype.
 """
 
-from fastconv.kernels.problem import ConvPool2DProblem as PROBLEM  # noqa: F401
+from fastconv.kernels.problem import ConvPool2DProblem
 
-DEFAULT = {"cpu": ("cpu_few_channels", "reference"), "gpu": ()}
+PROBLEM = ConvPool2DProblem
+DEFAULT = {"cpu": ("cpu_few_channels", "cpu_naive", "reference"), "gpu": ()}

@@ -1,4 +1,8 @@
-"""x"""
+"""The filters' gradient for images with one or a few channels from that of outputs pooled by windows of 2x2.
+
+Differs from cpu_naive: sums stay in registers, and the gradients of a few windows at a time are spread over their
+pixels in the level-1 cache. Limited by FLOPs, three in four of them with zeros; see ../cpu_few_channels.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ from fastconv.kernels.registry import kernel
     limited_by="FLOPs: one fused multiply-add a lane and cycle",
     unsupported=few.unsupported,
     workspace_bytes=few.filter_bytes,
-    pays=few.pays,
 )
 def cpu_few_channels(problem, x, gy, winners, gw, gb, workspace):
     few.sum_filters(problem, x, gy, winners, gw, gb, workspace)

@@ -1,4 +1,4 @@
-"""The definition of conv2d_max_pool2d_backward_filter in NumPy float64: gradients sent to the winners, then the filters'.
+"""The definition of conv2d_max_pool2d_backward_filter in NumPy float64: gradients go to the winners, then to w.
 
 What every other variant is checked against, and the last resort of the defaults.
 """
