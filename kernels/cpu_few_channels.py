@@ -79,6 +79,11 @@ def pays(problem) -> bool:
     return problem.S * problem.C < 16
 
 
+def filter_pays(problem) -> bool:
+    """The same where they would be copied."""
+    return problem.S * problem.C < 32
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How a problem is cut.

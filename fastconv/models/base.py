@@ -199,11 +199,13 @@ class BaseModel(Layer):
         outputs = self._run(x if isinstance(x, (list, tuple)) else each(x), training, buffers)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
+    def _run(
+        self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers, calls: Sequence[Any] | None = None
+    ) -> list[np.ndarray]:
         plan, count = self.forward_plan, len(inputs[0])
         rows = count if training else self._slice_rows(inputs)
         if rows >= count:
-            return plan.run(inputs, training, buffers)
+            return plan.run(inputs, training, buffers, calls)
         outputs: list[np.ndarray] = []
         with fixed_filters(-(-count // rows)):
             for start in range(0, count, rows):
