@@ -34,7 +34,7 @@ class ConvPool:
 
     def __init__(self, convolution: Conv, pool: MaxPooling) -> None:
         self.convolution, self.pool = convolution, pool
-        self.name = f"{convolution.name}, {pool.name}"
+        self.name = f"{convolution.name} + {pool.name}"
         self._problems: dict[tuple[tuple[int, ...], bool], ConvPool2DProblem | None] = {}
         self._saved: Any = None
 
@@ -51,6 +51,7 @@ class ConvPool:
             self._problems[key] = self._problem(x.shape, training)
         problem = self._problems[key]
         if problem is None:
+            self._saved = None, None, x.shape
             return pool.forward(layer.forward(x, training, buffers), training, buffers)
         images = for_kernel(layer.as_images(x, problem.x_shape), np.dtype(layer.dtype), buffers, layer, "input")
         y = buffers.empty(pool, "output", problem.y_shape, layer.dtype)
