@@ -640,7 +640,7 @@ def test_a_step_allocates_nothing_large(rng):
 
 @pytest.mark.parametrize("call", ["predict_on_batch", "train_on_batch", "test_on_batch"])
 def test_a_batch_without_samples_is_refused(call):
-    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
+    model = Sequential([Input((3,)), Dense(2)])
     model.compile("sgd", "mse")
     arrays = [np.zeros((0, 3), "float32"), np.zeros((0, 2), "float32")][: 1 if call == "predict_on_batch" else 2]
     with pytest.raises(ValueError, match=r"needs samples; received x of shape \(0, 3\)"):
