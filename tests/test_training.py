@@ -643,5 +643,5 @@ def test_a_batch_without_samples_is_refused(call):
     model = Sequential([Input((3,)), Dense(2)])
     model.compile("sgd", "mse")
     arrays = [np.zeros((0, 3), "float32"), np.zeros((0, 2), "float32")][: 1 if call == "predict_on_batch" else 2]
-    with pytest.raises(ValueError, match=r"needs samples; received x of shape \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"x has no samples; received shape \(0, 3\)"):
         getattr(model, call)(*arrays)

@@ -186,7 +186,7 @@ class ArrayBatches:
     def whole(self) -> Batch:
         """All samples as one batch; ValueError if there are none."""
         if self.samples == 0:
-            raise ValueError(f"a batch needs samples; received x of shape {tuple(self.x.shape)}.")
+            raise ValueError(f"x has no samples; received shape {tuple(self.x.shape)}.")
         self.batch_size = self.samples
         return next(iter(self))
 

@@ -46,10 +46,7 @@ class ConvPool:
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         """The pooled output; as `Layer.forward`."""
         layer, pool = self.convolution, self.pool
-        key = x.shape, training
-        if key not in self._problems:
-            self._problems[key] = self._problem(x.shape, training)
-        problem = self._problems[key]
+        problem = self.as_problem(x.shape, training)
         if problem is None:
             self._saved = None, None, x.shape
             return pool.forward(layer.forward(x, training, buffers), training, buffers)
@@ -80,8 +77,28 @@ class ConvPool:
         run(_BACKWARD, problem, images, gy, winners, gw, gb)
         layer.add_penalty_gradients()
 
-    def _problem(self, x_shape: tuple[int, ...], training: bool) -> ConvPool2DProblem | None:
-        """What the fused kernels get; None where there are none that pay."""
+    def as_problem(self, x_shape: tuple[int, ...], training: bool) -> ConvPool2DProblem | None:
+        """What the fused kernels get for an input of that shape; None where there are none that pay."""
+        key = x_shape, training
+        if key not in self._problems:
+            self._problems[key] = self._make_problem(x_shape, training)
+        return self._problems[key]
+
+    def ops(self, x_shape: tuple[int, ...]) -> list[tuple[str, Any]]:
+        """(op, problem) of all kernels that a training step calls, forward and then backward."""
+        problem = self.as_problem(x_shape, True)
+        if problem is not None:
+            return [(_FORWARD, problem), (_BACKWARD, problem)]
+        convolution = self.convolution.as_problem(x_shape)
+        pool = self.pool.make_problem(convolution.y_shape)
+        return [
+            ("conv2d", convolution),
+            (self.pool.op, pool),
+            (f"{self.pool.op}_backward", pool),
+            ("conv2d_backward_filter", convolution),
+        ]
+
+    def _make_problem(self, x_shape: tuple[int, ...], training: bool) -> ConvPool2DProblem | None:
         convolution = self.convolution.as_problem(x_shape)
         windows = self.pool.make_problem(convolution.y_shape)
         if any((windows.pad_top, windows.pad_bottom, windows.pad_left, windows.pad_right)):

@@ -45,6 +45,7 @@ class Trainer(Compiled):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
+        self._stepped = False  # whether a training step was made
         self._runner: Any = None
         self._kept_on_cpu: Any = None
 
@@ -278,7 +279,7 @@ class Trainer(Compiled):
             self._train_outputs(self._objective, batch, plan)
             return
         loss: Any = self._objective.loss
-        (y_pred,) = self._run(each(x), True, self._buffers, plan.fused.calls)
+        (y_pred,) = self._forward(x, plan)
         fused = self._combines_loss_and_activation
         gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
@@ -286,10 +287,20 @@ class Trainer(Compiled):
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
         self._change_weights(plan, [grad], (0,) if fused else ())
 
+    def _forward(self, x: Any, plan: BackwardPlan) -> list[np.ndarray]:
+        """The outputs in training."""
+        inputs, fused = each(x), plan.fused
+        if not self._stepped:
+            from fastconv.ahead import compile_ahead
+
+            self._stepped = True
+            compile_ahead(fused, [part.shape for part in inputs])
+        return self._run(inputs, True, self._buffers, fused.calls)
+
     def _train_outputs(self, objectives: Objectives, batch: Batch, plan: BackwardPlan) -> None:
         """A step of a model with several outputs."""
         x, y, sample_weight = batch
-        found = self._run(each(x), True, self._buffers, plan.fused.calls)
+        found = self._forward(x, plan)
         grads, values, combined = [], [], []
         for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
             loss = objectives.loss[index]
