@@ -40,7 +40,7 @@ def test_avx2(tmp_path):
     if "avx2" not in cpu_features():
         pytest.skip("this processor has no AVX2")
     tests = str(Path(__file__).parent / "test_kernels.py")
-    names = "winograd or depthwise or grouped or patches or stream or cpu_direct"
+    names = "winograd or depthwise or grouped or patches or stream or cpu_direct or cpu_few"
     chosen = f"conv2d and ({names}) and (ragged or groups or K_65 or C_17 or matrix or float64 or Q_13)"
     environment = ["-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", chosen]
     assert " passed" in run("haswell", tmp_path, *environment)
