@@ -4,7 +4,7 @@
     parameters.py  the weights and an optimizer's slots there, as one flat buffer each
     program.py     launches in their order, captured into a CUDA graph
     recorded.py    what stands for a layer in a program
-    layers.py, merging.py, normalization.py, reshaping.py
+    layers.py, images.py, merging.py, noise.py, normalization.py, reshaping.py
                    what each layer adds
     elementwise.py what activations add
     penalties.py   what regularizers add

@@ -88,6 +88,11 @@ class Memory:
             else:
                 array[...] = given.array.take(self.arrays.asarray(rows), axis=0)
 
+    def wait(self) -> None:
+        """Return when all that was queued is done."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
     def download(self, array: Any) -> np.ndarray:
         """A copy on the host, once all that was queued is done."""
         if self.simulated:

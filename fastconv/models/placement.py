@@ -70,10 +70,11 @@ def _runner(model: Any, kind: str, *batch: Any) -> Any:
 
 
 def _runner_if_supported(model: Any, kind: str, *batch: Any) -> Any:
+    from fastconv.gpu.options import options_of
     from fastconv.gpu.recorded import Unsupported
     from fastconv.gpu.runner import Runner
 
-    is_new, key = model._runner is None, Runner.key(model)
+    is_new, key = model._runner is None, (Runner.key(model), options_of(model, "predict"))
     if model._kept_on_cpu is not None and model._kept_on_cpu.key == key:
         return None
     try:
