@@ -245,14 +245,12 @@ class Optimizer(Configurable):
         scratches = {
             dtype: [np.empty(size, dtype) for _ in range(self.scratch_arrays)] for dtype, size in memory.items()
         }
-        changes = self.clipnorm or self.clipvalue or self.global_clipnorm or self.loss_scale_factor
         for variable in variables:
             size = variable.value.size
             self._states[id(variable)] = state = State(
                 slots={},
                 scratches=tuple(block[:size].reshape(variable.shape) for block in scratches[variable.dtype]),
-                gradient=np.empty_like(variable.value) if changes or self.gradient_accumulation_steps else None,
-                decays=self.decays(variable),
+                excluded=self._excludes(variable),
             )
             if self.use_ema:
                 state.average = beside(variable, "average")
@@ -315,7 +313,7 @@ class Optimizer(Configurable):
             if is_last:
                 np.divide(collected, steps, out=state.gradient)
                 collected.fill(0)
-        return [state.gradient for state in states] if is_last else None  # type: ignore[misc]
+        return [state.gradient for state in states] if is_last else None
 
     def _update(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable], states: Sequence[State]) -> None:
         """Clip, decay, update."""
@@ -325,9 +323,9 @@ class Optimizer(Configurable):
             values = [variables[i].value for i in group]
             chosen = [states[i] for i in group]
             for state, value in zip(chosen, values, strict=True):
-                if state.decays:
+                if self.weight_decay is not None and not state.excluded:
                     # Not value *= 1 - decay * rate: in float32 that factor has few digits of the decay left.
-                    np.multiply(value, self.weight_decay * rate, out=state.scratch)  # type: ignore[operator]
+                    np.multiply(value, self.weight_decay * rate, out=state.scratch)
                     value -= state.scratch
             self.update_all([gradients[i] for i in group], values, rate, chosen)
 
@@ -335,7 +333,7 @@ class Optimizer(Configurable):
         longest = self.clipnorm or self.global_clipnorm
         if longest is None and self.clipvalue is None:
             return gradients
-        outs: list[np.ndarray] = [state.gradient for state in states]  # type: ignore[misc]
+        outs = [state.gradient for state in states]
         if longest is None:
             optimizer_clipping.clip_by_value(gradients, outs, self.clipvalue)  # type: ignore[arg-type]
         else:
@@ -384,9 +382,12 @@ class Optimizer(Configurable):
         self._states = dict(zip(ids, self._states.values(), strict=True))
 
     def decays(self, variable: Variable) -> bool:
-        excluded = any(re.search(pattern, variable.name) for pattern in self._excluded_names)
-        excluded = excluded or id(variable) in self._excluded
-        return self.weight_decay is not None and not excluded
+        return self.weight_decay is not None and not self._excludes(variable)
+
+    def _excludes(self, variable: Variable) -> bool:
+        return id(variable) in self._excluded or any(
+            re.search(pattern, variable.name) for pattern in self._excluded_names
+        )
 
     def _check(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> None:
         if len(gradients) != len(variables):

@@ -118,6 +118,8 @@ class _Warp(_Mapped):
 class _Tone(_Images):
     """Base of those with a number for each image, and limits."""
 
+    _y: Any
+
     @classmethod
     def numbers(cls, layer: Any, shape: Any) -> int:
         return int(shape[0])
