@@ -156,7 +156,7 @@ def _pinned(cupy: Any, size: int) -> Any:
         if getattr(error, "status", _OUT_OF_MEMORY) != _OUT_OF_MEMORY:
             raise
         raise MemoryError(
-            f"the host's memory is full, not the GPU's: {_BLOCKS} blocks of {size / 2**20:.1f} MiB, in which batches wait "
+            f"the host's memory is full, not the GPU's: {_BLOCKS} blocks of {size / 2**20:.1f} MiB, where batches wait "
             "for the GPU, could not be pinned (page-locked: they must not be swapped out). Use a smaller batch_size, "
             "end other programs, give a container or WSL more memory, or put x into the GPU's memory once and train "
             "with that array."
