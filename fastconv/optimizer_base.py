@@ -135,6 +135,13 @@ class Optimizer(Configurable):
         rate = [self._learning_rate] if self._schedule is None else []
         return [self._iterations, *rate, *self._averages, *self._accumulated, *self._slots, *self.other_variables]
 
+    def variables_for(self, trained: Sequence[Variable]) -> list[Variable]:
+        """Those of `variables` that a file keeps for a model that trains these weights now: without what belongs to a
+        weight, if the optimizer was built for others."""
+        if not self.built or list(map(id, trained)) == list(map(id, self._model_variables)):
+            return self.variables
+        return [variable for variable in self.variables if variable.shape == ()]
+
     @property
     def only_collects(self) -> bool:
         """Whether the next gradients are only accumulated."""
@@ -182,6 +189,15 @@ class Optimizer(Configurable):
     def slot_groups(self) -> list[tuple[str, ...]]:
         """Names of slots; those of one group are saved side by side for each variable, group after group."""
         return []
+
+    def suits(self, variables: Sequence[Variable]) -> bool:
+        """Whether the optimizer is not built, or for these variables and perhaps others."""
+        return not self.built or all(id(variable) in self._states for variable in variables)
+
+    def places_of(self, variables: Sequence[Variable]) -> list[int]:
+        """Which of the variables that the optimizer was built with these are."""
+        places = {id(variable): place for place, variable in enumerate(self._model_variables)}
+        return [places[id(variable)] for variable in variables]
 
     def slots_by_name(self) -> dict[str, list[Variable]]:
         """The variables of each slot, one for each of the variables that the optimizer was built with."""
@@ -389,12 +405,20 @@ class Optimizer(Configurable):
             re.search(pattern, variable.name) for pattern in self._excluded_names
         )
 
+    def check_variables(self, variables: Sequence[Variable]) -> None:
+        """ValueError if the optimizer was built for others."""
+        if not self.suits(variables):
+            unknown = next(variable for variable in variables if id(variable) not in self._states)
+            raise ValueError(
+                f"{self.name} was built for other variables than {unknown.path}: a model that has got other layers is "
+                "to be compiled again."
+            )
+
     def _check(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> None:
         if len(gradients) != len(variables):
             raise ValueError(f"{len(gradients)} gradients do not fit {len(variables)} variables.")
+        self.check_variables(variables)
         for gradient, variable in zip(gradients, variables, strict=True):
-            if self.built and id(variable) not in self._states:
-                raise ValueError(f"{self.name} was built for other variables than {variable.path}.")
             if np.shape(gradient) != variable.shape:
                 got = "None" if gradient is None else f"shape {np.shape(gradient)}"
                 raise ValueError(f"The gradient of {variable.path} must have shape {variable.shape}, not {got}.")

@@ -270,7 +270,7 @@ def test_an_update(optimizer, rng):
     optimizer.build([theirs])
     other.build([ours])
     updates.check(other, [ours])
-    parameters = Parameters(memory, [ours], [], updates.state_of(other))
+    parameters = Parameters(memory, [ours], [], updates.state_of(other, [ours]))
     parameters.push()
     rates, programs = np.zeros(updates.NUMBERS, "float32"), []
     for collects in (False, True):

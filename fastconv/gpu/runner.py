@@ -43,11 +43,13 @@ class Runner:
         check(model)
         plan = model.backward_plan if model.compiled else None
         optimizer = model.optimizer if plan is not None and plan.variables else None
+        if optimizer is not None and not optimizer.suits(plan.variables):  # type: ignore[union-attr]
+            optimizer = None  # for predictions only
         trained = list(plan.variables) if optimizer is not None else []  # type: ignore[union-attr]
         slots: list[Any] = []
         if optimizer is not None:
             updates.check(optimizer, trained)
-            slots = updates.state_of(optimizer) if optimizer.built else []
+            slots = updates.state_of(optimizer, trained) if optimizer.built else []
         ids = {id(variable) for variable in trained}
         self.made_for = self.key(model)
         self.memory = Memory()
@@ -154,6 +156,8 @@ class _Step:
         model, memory = runner.model, runner.memory
         self._model, self._memory = model, memory
         self._trains = kind in ("train", "collect")
+        if self._trains:
+            model.optimizer.check_variables(model.backward_plan.variables)
         plan = model.forward_plan
         self._numbers, self._drawing = updates.NUMBERS + 1, []
         for step, shape in zip(plan.steps, _shapes_taken(plan, x.shape), strict=True):

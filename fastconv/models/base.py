@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -333,6 +335,7 @@ class BaseModel(Layer):
         self._structure_changed()
         if graph is None:
             return
+        self._hold_models()
         dtypes = {step.layer.dtype: step.layer for step in self.forward_plan.steps}
         if len(dtypes) > 1:
             self._graph = before
@@ -340,15 +343,58 @@ class BaseModel(Layer):
             raise ValueError(f"{self._who}: its layers compute in different dtypes: {dtypes}.")
         self.dtype = next(iter(dtypes), dtype_name(None))
 
+    def _hold_models(self) -> None:
+        for layer in self._built_graph.layers:
+            if isinstance(layer, BaseModel):
+                vars(layer).setdefault("_held_by", weakref.WeakSet()).add(self)  # a copy may be half restored yet
+
+    @property
+    def _holders(self) -> list[BaseModel]:
+        """The models that this one is a part of."""
+        known = [model for model in vars(self).get("_held_by", ()) if model._graph is not None]
+        return [model for model in known if any(layer is self for layer in model._built_graph.layers)]
+
+    def _check_holders(self, output_shape: Any) -> None:
+        """Called before a change of the layers, with the shape of the output after it, None for no layers left.
+
+        Raises:
+            ValueError: a model that this one is a part of counts on another output.
+        """
+        if not self.built or output_shape == self.output_shape or not self._holders:
+            return
+        gc.collect()  # of models that nobody has any more
+        if self._holders:
+            holder = min(self._holders, key=lambda model: model.name)
+            after = "no layers" if output_shape is None else f"outputs of shape {output_shape}"
+            raise ValueError(
+                f"{self._who} is a part of {holder._who}, which takes its outputs of shape {self.output_shape}: it "
+                f"cannot become a model with {after}. Change it before it becomes a part of another, or make a new "
+                "Sequential of its layers."
+            )
+
     def _structure_changed(self) -> None:
-        """Called when there are other layers or weights than before."""
+        """Called when there are other layers or weights than before, here or in a model that is a part of this one."""
+        for holder in self._holders:
+            holder._structure_changed()
         self._forward_plan = None
         self._accepted.clear()
         self._slices.clear()
         self._output_shapes.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_graph": self._graph, **super().__getstate__()}  # first: see `Graph.__getstate__`
+        state = {"_graph": self._graph, **super().__getstate__()}  # first: see `Graph.__getstate__`
+        return {key: value for key, value in state.items() if key != "_held_by"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._graph is not None:
+            self._hold_models()
+
+    def __copy__(self) -> Any:
+        raise TypeError(
+            f"{self._who} cannot be copied by copy.copy, whose copy would share its layers: copy.deepcopy copies "
+            "layers, weights and optimizer, models.clone_model the architecture."
+        )
 
     @property
     def _built_graph(self) -> Graph:
