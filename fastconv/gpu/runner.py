@@ -13,7 +13,7 @@ from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
 from fastconv.gpu.network import Network, check, in_training, recorded_class
 from fastconv.gpu.objective import Scores
-from fastconv.gpu.options import options_of
+from fastconv.gpu.options import Options
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.rows import Rows
@@ -80,11 +80,10 @@ class Runner:
         if kind == "train" and self.model.optimizer.only_collects:
             kind = "collect"
         key = kind, x.shape, type(x), None if y is None else (y.shape, y.dtype.kind)
-        options, step = options_of(self.model, kind), self._steps.get(key)
-        if step is None or step.options != options:
+        step = self._steps.get(key)
+        if step is None or not step.options.still_hold():
             self._forget(key)
             step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
-            step.options = options
         return step
 
     def _forget(self, key: Any) -> None:
@@ -148,13 +147,12 @@ class Runner:
 class _Step:
     """One kind of step for one shape of batch; `options` are those that it was made from."""
 
-    options: tuple[Any, ...] = ()
-
     def __init__(
         self, runner: Runner, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None
     ) -> None:
         model, memory = runner.model, runner.memory
         self._model, self._memory = model, memory
+        self.options = Options(model, kind)
         self._trains = kind in ("train", "collect")
         if self._trains:
             model.optimizer.check_variables(model.backward_plan.variables)
