@@ -127,6 +127,16 @@ def test_a_subclass_that_changes_images_its_own_way_is_refused():
         recorded_class(Mine())
 
 
+def test_images_that_are_too_large_for_the_maps_are_for_the_cpu():
+    model = keras.Sequential([layers.Input((4097, 1, 1)), layers.RandomFlip(), layers.GlobalAveragePooling2D()])
+    model.compile("sgd", "mse")
+    x, y = np.zeros((1, 4097, 1, 1), "float32"), np.zeros((1, 1), "float32")
+    with lab(), device("gpu"), pytest.raises(Unsupported, match='"random_flip.*at most 4096 pixels a side'):
+        model.train_on_batch(x, y)
+    with lab(), device("auto"):
+        assert model.train_on_batch(x, y) == 0
+
+
 # Options that are changed between steps.
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.gpu.recorded import Recorded
+from fastconv.gpu.recorded import Recorded, Unsupported
 from fastconv.kernels import cuda_affine, cuda_resample, cuda_strided, cuda_tone, cuda_units
 from fastconv.layers import CenterCrop, Layer, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, Resizing
 from fastconv.layers.layout import from_last, last, to_last
@@ -49,6 +49,13 @@ class _Images(Recorded):
         """What was drawn for a step, on the device."""
         return self._network.numbers[id(self.step)]
 
+    def read_at(self, images: Any, y: Any, *how: Any) -> None:
+        """Write down: y from the images by maps that were drawn."""
+        try:
+            self._recorder.add(cuda_affine.affine(images, self.drawn, y, *how))
+        except ValueError as error:
+            raise Unsupported(f'the layer "{self.layer.name}" cannot run on a GPU: {error}') from error
+
     def _turned(self, x: Any) -> Any:
         return self.contiguous(to_last(x, self.layer.data_format))
 
@@ -82,7 +89,7 @@ class _Mapped(_Images):
         self._shape = images.shape
         _, rows, columns, _ = last(self.layer.compute_output_shape(self._back(images).shape), self.layer.data_format)
         y = self.empty((len(images), rows, columns, images.shape[-1]))
-        self._recorder.add(cuda_affine.affine(images, self.drawn, y, *self._how))
+        self.read_at(images, y, *self._how)
         return y
 
     def change_back(self, gy: Any) -> Any:
@@ -256,7 +263,7 @@ class _Crop(_FixedSize):
             return super().change(images)
         self._shape = images.shape
         y = self.empty((len(images), self.layer.height, self.layer.width, images.shape[-1]))
-        self._recorder.add(cuda_affine.affine(images, self.drawn, y, False, "nearest", 0.0))
+        self.read_at(images, y, False, "nearest", 0.0)
         return y
 
     def change_back(self, gy: Any) -> Any:
