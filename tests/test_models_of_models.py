@@ -120,6 +120,19 @@ def test_a_part_cannot_change_what_the_whole_counts_on(make):
     gc.collect()
 
 
+def test_a_call_from_before_a_change_makes_no_model():
+    inner = keras.Sequential([layers.Input((6,)), layers.Dense(4), layers.Dense(5)], name="inner")
+    image = layers.Input((6,))
+    tensor = inner(image)
+    inner.pop()
+    with pytest.raises(ValueError, match=r'"inner" gave .*\(None, 5\) .* outputs of shape \(None, 4\): call it again'):
+        keras.Model(image, tensor)
+    assert keras.Model(image, inner(image)).output_shape == (None, 4)
+    inner.pop()
+    with pytest.raises(ValueError, match="and has no layers: call it again"):
+        keras.Model(image, tensor)
+
+
 def test_a_model_that_lost_layers_trains_the_others_on_both_devices():
     results = []
     for where in ("cpu", "gpu"):

@@ -11,6 +11,7 @@
     network.py     the layers of a model, forward and backward
     objective.py   what a loss and metrics add
     updates.py     what an optimizer adds
+    options.py     what a program is made from that a user may change between steps
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for
 
 Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are

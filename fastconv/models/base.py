@@ -330,6 +330,9 @@ class BaseModel(Layer):
 
     def _set_graph(self, graph: Graph | None) -> None:
         """Be the model of that graph from now on."""
+        for node in () if graph is None else graph.nodes:
+            if isinstance(node.layer, BaseModel):
+                node.layer._check_call(node)
         before = self._graph
         self._graph = graph
         self._structure_changed()
@@ -353,6 +356,15 @@ class BaseModel(Layer):
         """The models that this one is a part of."""
         known = [model for model in vars(self).get("_held_by", ()) if model._graph is not None]
         return [model for model in known if any(layer is self for layer in model._built_graph.layers)]
+
+    def _check_call(self, node: Node) -> None:
+        """ValueError if the model gives other outputs than it did when it was called."""
+        made = [tensor.shape for tensor in node.outputs]
+        if not self.built or list(_as_shapes(self.compute_output_shape([x.shape for x in node.sources]))) != made:
+            now = f"outputs of shape {self.output_shape}" if self.built else "no layers"
+            raise ValueError(
+                f"{self._who} gave outputs of shape {made[0]} when it was called and has {now}: call it again."
+            )
 
     def _check_holders(self, output_shape: Any) -> None:
         """Called before a change of the layers, with the shape of the output after it, None for no layers left.
