@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import as_shape, dtype_name
 from fastconv.layers.tensor import KerasTensor, Node, is_symbolic, leaves
+from fastconv.models import nesting
 from fastconv.models.graph import Graph
 from fastconv.models.parts import Parts, each
 from fastconv.models.plan import BackwardPlan, ForwardPlan
@@ -330,15 +329,14 @@ class BaseModel(Layer):
 
     def _set_graph(self, graph: Graph | None) -> None:
         """Be the model of that graph from now on."""
-        for node in () if graph is None else graph.nodes:
-            if isinstance(node.layer, BaseModel):
-                node.layer._check_call(node)
+        if graph is not None:
+            nesting.check_calls(graph)
         before = self._graph
         self._graph = graph
         self._structure_changed()
         if graph is None:
             return
-        self._hold_models()
+        nesting.hold(self)
         dtypes = {step.layer.dtype: step.layer for step in self.forward_plan.steps}
         if len(dtypes) > 1:
             self._graph = before
@@ -346,47 +344,9 @@ class BaseModel(Layer):
             raise ValueError(f"{self._who}: its layers compute in different dtypes: {dtypes}.")
         self.dtype = next(iter(dtypes), dtype_name(None))
 
-    def _hold_models(self) -> None:
-        for layer in self._built_graph.layers:
-            if isinstance(layer, BaseModel):
-                vars(layer).setdefault("_held_by", weakref.WeakSet()).add(self)  # a copy may be half restored yet
-
-    @property
-    def _holders(self) -> list[BaseModel]:
-        """The models that this one is a part of."""
-        known = [model for model in vars(self).get("_held_by", ()) if model._graph is not None]
-        return [model for model in known if any(layer is self for layer in model._built_graph.layers)]
-
-    def _check_call(self, node: Node) -> None:
-        """ValueError if the model gives other outputs than it did when it was called."""
-        made = [tensor.shape for tensor in node.outputs]
-        if not self.built or list(_as_shapes(self.compute_output_shape([x.shape for x in node.sources]))) != made:
-            now = f"outputs of shape {self.output_shape}" if self.built else "no layers"
-            raise ValueError(
-                f"{self._who} gave outputs of shape {made[0]} when it was called and has {now}: call it again."
-            )
-
-    def _check_holders(self, output_shape: Any) -> None:
-        """Called before a change of the layers, with the shape of the output after it, None for no layers left.
-
-        Raises:
-            ValueError: a model that this one is a part of counts on another output.
-        """
-        if not self.built or output_shape == self.output_shape or not self._holders:
-            return
-        gc.collect()  # of models that nobody has any more
-        if self._holders:
-            holder = min(self._holders, key=lambda model: model.name)
-            after = "no layers" if output_shape is None else f"outputs of shape {output_shape}"
-            raise ValueError(
-                f"{self._who} is a part of {holder._who}, which takes its outputs of shape {self.output_shape}: it "
-                f"cannot become a model with {after}. Change it before it becomes a part of another, or make a new "
-                "Sequential of its layers."
-            )
-
     def _structure_changed(self) -> None:
         """Called when there are other layers or weights than before, here or in a model that is a part of this one."""
-        for holder in self._holders:
+        for holder in nesting.holders(self):
             holder._structure_changed()
         self._forward_plan = None
         self._accepted.clear()
@@ -395,12 +355,12 @@ class BaseModel(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {"_graph": self._graph, **super().__getstate__()}  # first: see `Graph.__getstate__`
-        return {key: value for key, value in state.items() if key != "_held_by"}
+        return {key: value for key, value in state.items() if key != nesting.HELD_BY}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._graph is not None:
-            self._hold_models()
+            nesting.hold(self)
 
     def __copy__(self) -> Any:
         raise TypeError(

@@ -9,6 +9,7 @@ from fastconv import layers as layer_module
 from fastconv.layers import InputLayer, Layer
 from fastconv.layers.base import Shape, as_shape
 from fastconv.layers.tensor import KerasTensor
+from fastconv.models import nesting
 from fastconv.models.graph import Graph
 from fastconv.models.model import Model
 from fastconv.models.training import Trainer
@@ -68,8 +69,8 @@ class Sequential(Model):
             source = None if declared is None else InputLayer(batch_shape=declared)
         if source is not None:
             tensors = self._tensors or [source.output]
-            if self._holders:
-                self._check_holders(layer.compute_output_shape(tensors[-1].shape))
+            if nesting.holders(self):
+                nesting.check_change(self, layer.compute_output_shape(tensors[-1].shape))
             self._become([*self._layers, layer], [*tensors, self._record(layer, tensors[-1])])
         self._input = source
         self._layers.append(layer)
@@ -83,7 +84,7 @@ class Sequential(Model):
         """
         if not self._layers:
             raise ValueError(f"{self._who} has no layers to remove.")
-        self._check_holders(self._tensors[-2].shape if len(self._layers) > 1 and self.built else None)
+        nesting.check_change(self, self._tensors[-2].shape if len(self._layers) > 1 and self.built else None)
         layer = self._layers.pop()
         self._become(self._layers, self._tensors[: len(self._layers) + 1])
         return layer
