@@ -19,9 +19,8 @@ def hold(model: Any) -> None:
     """Let the models that are layers of `model` know it."""
     for layer in model._graph.layers:
         if is_model(layer):
-            vars(layer).setdefault(HELD_BY, weakref.WeakSet()).add(
-                model
-            )  # of a copy half restored, there is no more yet
+            # A copy may be restored in part only, and not have the attribute yet.
+            vars(layer).setdefault(HELD_BY, weakref.WeakSet()).add(model)
 
 
 def holders(model: Any) -> list[Any]:
