@@ -164,6 +164,7 @@ CHANGES = {
     "frozen means": (lambda: layers.BatchNormalization(), set_to(trainable=False)),
     "factor": (lambda: layers.RandomBrightness(0.1, (-1, 1), seed=1), set_to(factor=(0.5, 0.6))),
     "penalty": (lambda: layers.Identity(), penalise),
+    "frozen without compile": (lambda: layers.Dense(2, kernel_regularizer="l2"), set_to(trainable=False)),
     "optimizer": (lambda: layers.Identity(), change_optimizer),
 }
 

@@ -59,8 +59,8 @@ class Recorded:
 
     def add_penalty_slopes(self, back: BackwardStep) -> None:
         """The regularizers' part of the weights' gradients; a weight's counts once, however often a layer is used."""
-        for weight in self.layer.trainable_weights:
-            if weight.regularizer is not None and not back.again:
+        for weight in self.layer.weights:
+            if weight.regularizer is not None and self._parameters.trains(weight) and not back.again:
                 self._network.penalty_of(weight).add_slope(self.gradient_of(weight))
 
     def gradient_of(self, weight: Variable) -> Any:

@@ -158,7 +158,7 @@ class _Step:
             model.optimizer.check_variables(model.backward_plan.variables)
         plan = model.forward_plan
         self._numbers, self._drawing = updates.NUMBERS + 1, []
-        for step, shape in zip(plan.steps, _shapes_taken(plan, x.shape), strict=True):
+        for step, shape in zip(plan.steps, _shapes_taken(plan, [x.shape]), strict=True):
             count = recorded_class(step.layer).numbers(step.layer, shape) if in_training(step, self._trains) else 0
             if count:
                 self._drawing.append(_Drawing(step, shape, slice(self._numbers, self._numbers + count)))
@@ -250,9 +250,9 @@ class _Drawing:
         return recorded_class(self.step.layer).next_numbers(self.step.layer, self.shape)
 
 
-def _shapes_taken(plan: ForwardPlan, shape: Any) -> list[Any]:
-    """The shape of what each step of the plan takes, the first of several, for an input of that shape."""
-    shapes = plan.shapes([shape])
+def _shapes_taken(plan: ForwardPlan, inputs: Sequence[Any]) -> list[Any]:
+    """The shape of what each step of the plan takes, the first of several, for inputs of these shapes."""
+    shapes = plan.shapes(inputs)
     return [shapes[step.sources[0]] for step in plan.steps]
 
 
