@@ -270,7 +270,7 @@ def test_an_update(optimizer, rng):
     optimizer.build([theirs])
     other.build([ours])
     updates.check(other, [ours])
-    parameters = Parameters(memory, [ours], [], updates.state_of(other))
+    parameters = Parameters(memory, [ours], [], updates.state_of(other, [ours]))
     parameters.push()
     rates, programs = np.zeros(updates.NUMBERS, "float32"), []
     for collects in (False, True):
@@ -302,9 +302,10 @@ def test_pieces_of_an_update(rng):
 
 
 MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_losses", "cuda_strided", "cuda_update_variants"]
+MODULES += ["cuda_affine", "cuda_normal"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
     MODULES += ["cuda_clipping", "cuda_constraints", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_penalties", "cuda_units", "cuda_updates"]
+    MODULES += ["cuda_penalties", "cuda_resample", "cuda_tone", "cuda_units", "cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)
