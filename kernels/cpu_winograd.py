@@ -209,7 +209,8 @@ def _filter_points(thread, w, tap, out, step, depth, pitch, made, columns, threa
 def transform_filter(w, tap, out, step, depth, pitch, made, columns, threads):
     """out = G w G^T: w (9, depth, made) to out (36, blocks of columns, depth, columns of a register tile), flat.
 
-    pitch: elements from one of w's rows to the next. tap: elements from one of the nine taps to the next; negative if w has them in reverse. step: from point to point.
+    pitch: elements from one of w's rows to the next. tap: elements from one of the nine taps to the next; negative if
+    w has them in reverse. step: from point to point.
     """
     parallel_for(_filter_points, threads, (w, tap, out, step, depth, pitch, made, columns, threads))
 

@@ -28,9 +28,8 @@ def _plan(problem):
 
 def _workspace_bytes(problem):
     plan, turned = _plan(problem), 9 * problem.K * problem.C
-    return (
-        turned + plan.filter_elements(plan.part) + winograd.threads_of(problem) * plan.block_elements
-    ) * problem.itemsize
+    blocks = winograd.threads_of(problem) * plan.block_elements
+    return (turned + plan.filter_elements(plan.part) + blocks) * problem.itemsize
 
 
 @kernel(
