@@ -62,16 +62,30 @@ class Tile(types.Type):
         super().__init__(name=f"Tile({shape.name}, {dtype})")
 
 
+_WORD = ir.IntType(cgutils.intp_t.width)
+
+
+class Places(types.Type):
+    """Where each row of a tile lies: so many elements from a pointer on."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        super().__init__(name=f"Places({rows})")
+
+
 register_model(TileShape)(models.OpaqueModel)
+
+
+@register_model(Places)
+class _PlacesModel(models.PrimitiveModel):
+    def __init__(self, manager, places):
+        super().__init__(manager, places, ir.ArrayType(_WORD, places.rows))
 
 
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile):
         super().__init__(manager, tile, ir.ArrayType(_vector_type(tile.dtype), tile.shape.rows * tile.shape.vectors))
-
-
-_WORD = ir.IntType(cgutils.intp_t.width)
 
 
 def _lanes(dtype):
@@ -89,6 +103,9 @@ def _splat(builder, scalar, lanes):
 
 
 def _row(builder, start, stride, i):
+    """Where row i of a tile begins; stride: from row to row, or the rows' `Places`."""
+    if isinstance(stride.type, ir.ArrayType):
+        return builder.gep(start, [builder.extract_value(stride, i)])
     return builder.gep(start, [builder.mul(stride, _WORD(i))])
 
 
@@ -190,6 +207,38 @@ def tile_rows(typingctx, shape):
 
 
 @intrinsic
+def tile_places(typingctx, shape, pixel, width, height, step, row_step, image_step):
+    """Where the shape's rows lie if they are neighbours, from number `pixel` on, in the sequence of all pixels of images of
+    height x width: `step` elements apart in a row, `row_step` from row to row, `image_step` from image to image."""
+    places = Places(shape.rows)
+
+    def codegen(context, builder, signature, args):
+        _, number, columns, rows, step, row_step, image_step = args
+        one, zero = _WORD(1), _WORD(0)
+        line, column = builder.sdiv(number, columns), builder.srem(number, columns)
+        image, row = builder.sdiv(line, rows), builder.srem(line, rows)
+        place = builder.add(
+            builder.mul(image, image_step), builder.add(builder.mul(row, row_step), builder.mul(column, step))
+        )
+        next_row = builder.sub(row_step, builder.mul(builder.sub(columns, one), step))
+        next_image = builder.sub(builder.add(image_step, next_row), builder.mul(rows, row_step))
+        value = ir.Constant(context.get_value_type(places), ir.Undefined)
+        for i in range(shape.rows):
+            value = builder.insert_value(value, place, i)
+            column = builder.add(column, one)
+            row_ends = builder.icmp_signed("==", column, columns)
+            column = builder.select(row_ends, zero, column)
+            row = builder.select(row_ends, builder.add(row, one), row)
+            image_ends = builder.icmp_signed("==", row, rows)
+            row = builder.select(image_ends, zero, row)
+            far = builder.select(image_ends, next_image, next_row)
+            place = builder.add(place, builder.select(row_ends, far, step))
+        return value
+
+    return places(shape, *[types.intp] * 6), codegen
+
+
+@intrinsic
 def lanes(typingctx, array):
     """Elements of `array` that fit a vector register, a constant."""
     count = _lanes(array.dtype)
@@ -240,7 +289,7 @@ def tile_row(typingctx, shape, place, count):
 
 @intrinsic
 def tile_load(typingctx, shape, place, stride, count):
-    """A tile whose row i is the columns at `place` + i * stride."""
+    """A tile whose row i is the columns at `place` + i * stride; stride may be the rows' places."""
     tile = Tile(shape, place.dtype)
 
     def codegen(context, builder, signature, args):
@@ -249,12 +298,12 @@ def tile_load(typingctx, shape, place, stride, count):
         rows = [columns.load(_row(builder, start, step, i)) for i in range(shape.rows)]
         return _tile_of(context, builder, tile, rows)
 
-    return tile(shape, place, types.intp, types.intp), codegen
+    return tile(shape, place, stride, types.intp), codegen
 
 
 @intrinsic
 def tile_store(typingctx, tile, place, stride, count):
-    """Write row i of the tile to `place` + i * stride."""
+    """Write row i of the tile to `place` + i * stride; stride may be the rows' places."""
 
     def codegen(context, builder, signature, args):
         value, start, step, limit = args
@@ -263,7 +312,7 @@ def tile_store(typingctx, tile, place, stride, count):
             columns.store(_row(builder, start, step, i), row)
         return context.get_dummy_value()
 
-    return types.void(tile, place, types.intp, types.intp), codegen
+    return types.void(tile, place, stride, types.intp), codegen
 
 
 @intrinsic
@@ -363,7 +412,8 @@ def tile_fma(typingctx, tile, a, b):
 
 @intrinsic
 def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
-    """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns].
+    """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns]; a_stride may be
+    the rows' places.
 
     The loop is built here and not in Numba so that LLVM can be told not to unroll it: it would load ahead, run out of
     registers and spill sums.
@@ -408,7 +458,7 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
         rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
         return _tile_of(context, builder, tile, rows)
 
-    return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp), codegen
+    return tile(tile, a, a_stride, types.intp, b, types.intp, types.intp, types.intp), codegen
 
 
 def _group_product(context, builder, tile, args):

@@ -9,13 +9,14 @@ where reading outside the image gives 0. Forward has one such grid; backward_dat
 phase of the input pixels modulo the stride. Taps that are neighbours both in the image and in the filter are merged
 into one that is several pixels long, so that a 3x3 filter is three runs of 3*C contiguous elements.
 
-Each thread takes bands of output rows, walks the filters in blocks of a few vectors and the pixels of a row in
-tiles; a tile's sums stay in registers from the first tap to the last. The order of the sum for one output never
-depends on the tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile
-that overlaps the one before. Taps above and below the image are left out. Where taps reach beyond its left or right
-edge, the rows are copied with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the
-tile loop knows no edges. With groups, a band holds the channels of each group apart: side by side, the pixels of a tile
-do not compete for the same few lines of the level-1 cache, as they do a power of two apart.
+Pixels that see the same taps of the image form a region: one inside, where all taps do, and strips along the edges.
+What lies beyond the image is neither read nor copied nor multiplied. Each thread takes bands of output rows, or whole
+small images, walks the filters in blocks of a few vectors and the pixels of a region, row after row and image after
+image, in tiles of so many; a tile's sums stay in registers from the first tap to the last. The order of the sum for one
+output never depends on the tile it falls into, so neither do its bits; the last pixels of a region may therefore be
+computed by a tile that overlaps the one before. With groups, a band is copied first, so that it holds the channels of
+each group apart: side by side, the pixels of a tile do not compete for the same few lines of the level-1 cache, as they
+do a power of two apart.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from fastconv.kernels.cpu_simd import (
     tile_above,
     tile_floor,
     tile_load,
+    tile_places,
     tile_product,
     tile_row,
     tile_rows,
@@ -45,12 +47,37 @@ from fastconv.kernels.cpu_simd import (
     tile_store,
 )
 
-_BAND_BYTES = 1 << 18  # of scratch rows that a task copies: a part of a typical level-2 cache
-_INPUT_BYTES = 1 << 17  # of input that a task reads where it lies
+_INPUT_BYTES = 1 << 18  # of input that a task reads, or copies into a band: a part of a typical level-2 cache
 _TASKS_PER_THREAD = 4
 COUNT = 23  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
+
+
+@dataclass(frozen=True, eq=False)
+class _Regions:
+    """A grid's rows and columns, each in classes of those that see the same taps; a region is a pair of classes.
+
+    edges: int64 (rows + 1 + columns + 1, 3). Of a class of rows its first row and the first and the end of the rows of
+        taps that it sees; of a class of columns its first column, the first of its runs, and runs in a row of taps;
+        behind each kind the grid's end. runs: (first element of the input, row of w, channels to sum), flat int64.
+    """
+
+    rows: int
+    columns: int
+    edges: np.ndarray
+    runs: np.ndarray
+
+
+def _inside(taps: np.ndarray, pixel: int, step: int, size: int) -> np.ndarray:
+    """Which taps of a row or column of the grid lie in the image."""
+    return (pixel * step + taps >= 0) & (pixel * step + taps < size)
+
+
+def _classes(taps: np.ndarray, count: int, step: int, size: int) -> list[int]:
+    """The first of each class of rows or columns."""
+    changes = np.concatenate([[0], -(taps // step), -((taps - size) // step)])  # where a tap comes into sight, and goes
+    return [begin for begin in np.unique(changes).tolist() if 0 <= begin < count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,31 +109,37 @@ class Grid:
     filters: int
 
     @functools.cached_property
-    def padding(self) -> tuple[int, int]:
-        """Columns of zeros that the taps reach beyond the image, left and right."""
-        tap_w = self.taps[:, 1]
-        beyond = tap_w.max(initial=0) + (self.columns - 1) * self.step_w - (self.in_w - 1)
-        return int(max(0, -tap_w.min(initial=0))), int(max(0, beyond))
+    def regions(self) -> _Regions:
+        """The pixels by what they see."""
+        rows = _classes(self.taps[:, 0], self.rows, self.step_h, self.in_h)
+        columns = _classes(self.taps[:, 1], self.columns, self.step_w, self.in_w)
+        heights = np.unique(self.taps[:, 0])
+        edges, runs = [], []
+        for begin in rows:
+            seen = np.flatnonzero(_inside(heights, begin, self.step_h, self.in_h))
+            edges += [begin, seen[0] if len(seen) else 0, seen[-1] + 1 if len(seen) else 0]
+        edges += [self.rows, 0, 0]
+        for begin in columns:
+            seen = self._runs(self.taps[_inside(self.taps[:, 1], begin, self.step_w, self.in_w)])
+            edges += [begin, len(runs), len(seen) // max(1, len(heights))]
+            runs += seen
+        edges += [self.columns, 0, 0]
+        return _Regions(len(rows), len(columns), np.array(edges, np.int64), np.array(runs, np.int64).reshape(-1))
 
-    @functools.cached_property
-    def runs(self) -> np.ndarray:
-        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; each with the
-        pixels it covers, int64 (T, 5)."""
+    def _runs(self, taps: np.ndarray) -> list[list[int]]:
+        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; of each the first
+        element of the input, counted from the pixel's own, the row of w and the channels to sum."""
+        channels = self.in_c // self.groups
         runs: list[list[int]] = []
-        for tap_h, tap_w, row, count in self.taps.tolist():
-            if runs:
-                last = runs[-1]
-                if [tap_h, tap_w, row] == [last[0], last[1] + last[3] // count, last[2] + last[3]]:
-                    last[3] += count
-                    last[4] += 1
-                    continue
-            runs.append([tap_h, tap_w, row, count, 1])
-        return np.array(runs, np.int64).reshape(-1, 5)
-
-    @property
-    def copied(self) -> bool:
-        """Whether rows are copied into a band."""
-        return self.groups > 1 or any(self.padding)
+        height = None
+        for tap_h, tap_w, row, count in taps.tolist():
+            place = (tap_h * self.in_w + tap_w) * channels
+            if tap_h == height and [place, row] == [runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]]:
+                runs[-1][2] += count
+            else:
+                runs.append([place, row, count])
+            height = tap_h
+        return runs
 
     @functools.cached_property
     def multiply_adds(self) -> int:
@@ -116,11 +149,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Cut:
-    """How a grid is cut into tasks: `threads`, grid `rows` and pixels (`columns`) of a task, input rows it may need
-    (`band_rows`, the first of them `first_row` from its first), and bytes of scratch: for packed filters (0 if they are
-    not) and for all threads' bands."""
+    """How a grid is cut into tasks: `threads`, `images`, grid `rows` and pixels (`columns`) of a task, input rows it may
+    need (`band_rows`, the first of them `first_row` from its first), and bytes of scratch: for packed filters (0 if
+    they are not) and for all threads' bands (0 if there is one group)."""
 
     threads: int
+    images: int
     rows: int
     columns: int
     band_rows: int
@@ -131,22 +165,23 @@ class _Cut:
 
 @functools.lru_cache(maxsize=4096)
 def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
-    left, right = grid.padding
     tap_h = grid.taps[:, 0] if len(grid.taps) else np.zeros(1, np.int64)
-    input_row = max(1, left + grid.in_w + right) * grid.in_c * itemsize  # a batch of none may have no pixels
+    input_row = max(1, grid.in_w) * grid.in_c * itemsize  # a batch of none may have no pixels
     tasks = threads * _TASKS_PER_THREAD
-    wanted = -(-grid.images * grid.rows // tasks)
-    rows = max(1, min(grid.rows, wanted, (_BAND_BYTES if grid.copied else _INPUT_BYTES) // (grid.step_h * input_row)))
+    wanted = max(1, -(-grid.images * grid.rows // tasks))
+    fitting = max(1, _INPUT_BYTES // (grid.step_h * input_row))
+    rows = max(1, min(grid.rows, wanted, fitting))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
+    images = max(1, min(wanted, fitting) // rows) if rows == grid.rows else 1
     columns = grid.columns
-    if not grid.copied and rows == 1:
+    if grid.groups == 1 and grid.rows == 1:
         # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
         # the input stays in the cache for all filters.
         fitting = _INPUT_BYTES // (grid.in_c * itemsize * grid.step_w)
-        columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
+        columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images // tasks))))
         columns = -(-columns // ROWS) * ROWS
-    bands = threads * band_rows * input_row if grid.copied else 0
-    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
+    bands = threads * images * band_rows * input_row if grid.groups > 1 else 0
+    return _Cut(threads, images, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
 
 
 def packed_bytes(grid: Grid, itemsize: int) -> int:
@@ -178,8 +213,8 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None,
         _pack(w, memory[:size], grid.w_rows, grid.filters, grid.groups, threads_for(size))
         w, packed = memory[:size], True
     _run(
-        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.runs.reshape(-1),
-        blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
+        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.regions.edges.reshape(-1),
+        grid.regions.runs, blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
     )  # fmt: skip
 
 
@@ -188,11 +223,10 @@ def cut_and_numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.n
     """The cut, and all that `_run` must know besides arrays, for filters in rows and in blocks: int64, because one
     array is handed over in less time than two dozen numbers."""
     cut = _cut(grid, itemsize, threads)
-    left, right = grid.padding
     numbers = [
         cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
-        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters,
-        int(grid.copied), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
+        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters, grid.regions.rows,
+        grid.regions.columns, cut.first_row, cut.band_rows, cut.images, cut.rows, cut.columns,
     ]  # fmt: skip
     return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
@@ -216,156 +250,135 @@ def _pack(w, packed, rows, filters, groups, threads):
 
 
 @cpu_jit(inner=True)
-def _copy_row(inp, source, in_w, groups, channels, band_row, scratch, target, left, pixels):
-    """One input row with zeros at both ends. band_row: elements of scratch from group to group."""
-    line, inside, end = tile_shape(1, 1, True), left * channels, (left + in_w) * channels
-    for group in range(groups):
-        begin = target + group * band_row
-        for j in range(begin, begin + inside):
-            scratch[j] = 0
-        for j in range(begin + end, begin + pixels * channels):
-            scratch[j] = 0
-    if groups == 1:
-        for j in range(in_w * channels):
-            scratch[target + inside + j] = inp[source + j]
-    else:
-        for w in range(in_w):
-            for group in range(groups):
-                pixel = target + group * band_row + inside + w * channels
-                for j in range(0, channels, lanes(inp)):
-                    part = tile_load(line, at(inp, source + (w * groups + group) * channels + j), 0, channels - j)
-                    tile_store(part, at(scratch, pixel + j), 0, channels - j)
-
-
-@cpu_jit(inner=True)
-def copy_band(
-    inp, image, h0, first, span, taps, in_h, in_w, groups, channels, scratch, start, left, pixels, rows
-):  # fmt: skip
-    """What grid rows from input row h0 on, `span` input rows of them, see of the image, into the scratch band (groups,
-    rows, pixels, channels), whose first row is h0 + first. Rows between the taps are left as they are."""
-    row_size, done = pixels * channels, 0
-    for t in range(taps.size // 5):
-        tap_h = taps[5 * t] - first
-        for row in range(max(done, tap_h), tap_h + span):
-            h = h0 + first + row
-            if 0 <= h < in_h:
-                source = image + h * in_w * groups * channels
-                _copy_row(
-                    inp, source, in_w, groups, channels, rows * row_size, scratch, start + row * row_size, left, pixels
-                )  # fmt: skip
-            done = row + 1
+def copy_band(inp, image, images, in_h, in_w, groups, channels, first, rows, band):
+    """Input rows first .. first + rows - 1, those that exist, of some images into band (groups, images, rows, in_w,
+    channels), a pointer."""
+    line, in_c = tile_shape(1, 1, True), groups * channels
+    for i in range(images):
+        for row in range(max(0, -first), min(rows, in_h - first)):
+            for w in range(in_w):
+                source = at(inp, (((image + i) * in_h + first + row) * in_w + w) * in_c)
+                for group in range(groups):
+                    target = at(band, (((group * images + i) * rows + row) * in_w + w) * channels)
+                    for c in range(0, channels, lanes(inp)):
+                        pixels = tile_load(line, at(source, group * channels + c), 0, channels - c)
+                        tile_store(pixels, at(target, c), 0, channels - c)
 
 
 @cpu_jit(inner=True)
 def _tile(
-    shape, x, row_stride, in_c, step, w, w_step, taps, first, last, from_w, to_w, bias, y, gate, out_pixel, columns,
-    gated, lowest,
+    shape, x, w, w_step, runs, first, last, bias, y, gate, pixel, width, height,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
 ):  # fmt: skip
-    """One tile: pixels x filters, taps first .. last, but those that end before from_w or begin after to_w: they see
-    nothing of the image. x, w, taps, bias, y, gate point at its first element."""
+    """One tile: pixels x filters of a region, from number `pixel` on, and its runs. x, y, gate point at the region's
+    first pixel."""
     sums = tile_row(shape, bias, columns)
+    places = tile_places(shape, pixel, width, height, x_pixel, x_row, x_image)
     for t in range(first, last):
-        if from_w < taps[5 * t + 1] + taps[5 * t + 4] and taps[5 * t + 1] <= to_w:
-            a = at(x, taps[5 * t] * row_stride + taps[5 * t + 1] * in_c)
-            sums = tile_product(sums, a, step, 1, at(w, taps[5 * t + 2] * w_step), w_step, taps[5 * t + 3], columns)
+        a, b = at(x, runs[3 * t]), at(w, runs[3 * t + 1] * w_step)
+        sums = tile_product(sums, a, places, 1, b, w_step, runs[3 * t + 2], columns)
+    places = tile_places(shape, pixel, width, height, out_pixel, out_row, out_image)
     if gated:
-        sums = tile_above(sums, tile_load(shape, gate, out_pixel, columns), lowest)
+        sums = tile_above(sums, tile_load(shape, gate, places, columns), lowest)
     else:
         sums = tile_floor(sums, lowest)
-    tile_store(sums, y, out_pixel, columns)
+    tile_store(sums, y, places, columns)
+
+
+@cpu_jit(inner=True)
+def _region(
+    shape, x, w, w_step, runs, first, last, bias, y, gate, images, height, width,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+):  # fmt: skip
+    """images x height x width pixels that see the same taps, for one block of filters."""
+    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
+    pixels, n = images * height * width, 0
+    while pixels >= tile_rows(shape) and pixels - n > tile_rows(half) + 1:
+        n = min(n, pixels - tile_rows(shape))
+        _tile(
+            shape, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+        )  # fmt: skip
+        n += tile_rows(shape)
+    while pixels >= tile_rows(half) and pixels - n > 1:
+        n = min(n, pixels - tile_rows(half))
+        _tile(
+            half, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+        )  # fmt: skip
+        n += tile_rows(half)
+    while n < pixels:
+        _tile(
+            single, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+        )  # fmt: skip
+        n += 1
 
 
 @cpu_jit(inner=True)
 def block(
-    shape, x, h0, w0, in_h, in_w, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
-    y, gate, out_row, out_pixel, height, width, columns, gated, lowest,
+    shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, gated, lowest,
 ):  # fmt: skip
-    """height x width pixels of one block of filters; x points at row h0, column w0 of
-    the input."""
-    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
-    step = step_w * in_c
-    for row in range(height):
-        a = at(x, row * step_h * row_stride)
-        h = h0 + row * step_h
-        first, last = 0, tap_count
-        while first < last and h + taps[5 * first] < 0:
-            first += 1
-        while last > first and h + taps[5 * last - 5] >= in_h:
-            last -= 1
-        q = 0
-        while width - q >= tile_rows(shape):
-            o = row * out_row + q * out_pixel
-            _tile(
-                shape, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - (q + tile_rows(shape) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += tile_rows(shape)
-        while q < width and width >= tile_rows(half):
-            q = min(q, width - tile_rows(half))
-            o = row * out_row + q * out_pixel
-            _tile(
-                half, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - (q + tile_rows(half) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += tile_rows(half)
-        while q < width:
-            o = row * out_row + q * out_pixel
-            _tile(
-                single, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - q * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += 1
+    """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters. x, y, gate
+    point at the grid's first pixel in the first of the images."""
+    for i in range(row_classes):
+        top, bottom = max(row0, edges[3 * i]), min(row1, edges[3 * i + 3])
+        for j in range(row_classes + 1, row_classes + 1 + column_classes if top < bottom else 0):
+            begin, end = max(column0, edges[3 * j]), min(column1, edges[3 * j + 3])
+            if begin < end:
+                first, per_row = edges[3 * j + 1], edges[3 * j + 2]
+                x_first, out_first = top * x_row + begin * x_pixel, top * out_row + begin * out_pixel
+                _region(
+                    shape, at(x, x_first), w, w_step, runs, first + edges[3 * i + 1] * per_row,
+                    first + edges[3 * i + 2] * per_row, bias, at(y, out_first), at(gate, out_first),
+                    images, bottom - top, end - begin, x_pixel, x_row, x_image, out_pixel, out_row, out_image,
+                    columns, gated, lowest,
+                )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
-    """A share of the tasks: `rows` grid rows of one image, `column_block` pixels of each, all filters.
+def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest):
+    """A share of the tasks: `rows` grid rows of some images, `column_block` pixels of each, all filters.
 
     Neighbours go to one thread: what it writes here, it reads in the next layer.
     """
     (
-        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-        out_image, out_row, out_pixel, out_first, groups, filters,
-        copied, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
+        groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
+        packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
-    bands = (grid_rows + rows - 1) // rows
+    bands = (grid_rows + row_block - 1) // row_block
     blocks = (columns + column_block - 1) // column_block
     wide, narrow = VECTORS * lanes(w), lanes(w)
     w_step = wide if packed_rows > 0 else filters
     channels, per_group = in_c // groups, filters // groups
     pitch = (per_group + wide - 1) // wide * wide
-    tap_count = taps.size // 5
-    tasks = images * bands * blocks
+    x_pixel, x_row, x_image = step_w * channels, step_h * in_w * channels, in_h * in_w * channels
+    band = at(scratch, thread * image_block * band_rows * in_w * in_c)
+    if groups > 1:
+        x_image = band_rows * in_w * channels
+    tasks = (images + image_block - 1) // image_block * bands * blocks
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
-        image, band, column = task // (bands * blocks), task // blocks % bands, task % blocks * column_block
-        row0 = band * rows
-        height, width = min(rows, grid_rows - row0), min(column_block, columns - column)
-        target = out_first + image * out_image + row0 * out_row + column * out_pixel
-        start = thread * band_rows * pixels_wide * in_c
-        if copied > 0:
-            copy_band(
-                inp, image * in_h * in_w * in_c, row0 * step_h, band_h0, (height - 1) * step_h + 1, taps, in_h, in_w,
-                groups, channels, scratch, start, left, pixels_wide, band_rows,
-            )  # fmt: skip
+        image, row = task // (bands * blocks) * image_block, task // blocks % bands * row_block
+        column = task % blocks * column_block
+        count, row_end = min(image_block, images - image), min(row + row_block, grid_rows)
+        target, column_end = out_first + image * out_image, min(column + column_block, columns)
+        source = at(inp, image * x_image)
+        if groups > 1:
+            copy_band(inp, image, count, in_h, in_w, groups, channels, row * step_h + first_row, band_rows, band)
         for group in range(groups):
-            if copied > 0:
-                row_stride = pixels_wide * channels
-                source = at(scratch, start + left * channels + (group * band_rows - band_h0) * row_stride)
-            else:
-                row_stride = in_w * channels
-                source = at(inp, ((image * in_h + row0 * step_h) * in_w + column * step_w) * channels)
+            if groups > 1:
+                source = at(band, (group * count * band_rows - row * step_h - first_row) * in_w * channels)
             k = 0
             while per_group - k >= wide:
                 first = group * per_group + k
                 place = (group * pitch + k) * packed_rows if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, VECTORS, False), source, row0 * step_h, column * step_w, in_h, in_w,
-                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
-                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
-                    height, width, 0, gated, lowest,
+                    tile_shape(ROWS, VECTORS, False), source, x_pixel, x_row, x_image, at(w, place), w_step,
+                    at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
+                    at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
+                    0, gated, lowest,
                 )  # fmt: skip
                 k += wide
             whole = k
@@ -373,14 +386,14 @@ def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowe
                 first = group * per_group + k
                 place = (group * pitch + whole) * packed_rows + k - whole if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, 1, True), source, row0 * step_h, column * step_w, in_h, in_w,
-                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
-                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
-                    height, width, per_group - k, gated, lowest,
+                    tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
+                    at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
+                    at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
+                    per_group - k, gated, lowest,
                 )  # fmt: skip
                 k += narrow
 
 
 @cpu_jit
-def _run(inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
-    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest))
+def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest):
+    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest))
