@@ -16,7 +16,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from fastconv.kernels import cpu_taps
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes
+from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes, stream_end, streams
 from fastconv.kernels.cpu_taps import COUNT, Grid, block, copy_band
 from fastconv.kernels.problem import Conv2DProblem
 
@@ -66,17 +66,17 @@ def convolve(problem: Conv2DProblem, grid: Grid, inp, w, bias, out, workspace, l
     _run(
         inp, ordered, bias, out, out if gate is None else gate, bands[: cut.band_bytes].view(inp.dtype),
         grid.regions.edges.reshape(-1), grid.regions.runs, numbers, p.R * p.S, size, gate is not None,
-        inp.dtype.type(lowest),
+        inp.dtype.type(lowest), streams(out, grid.filters // grid.groups),
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest):
+def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed):
     """A share of the bands of all images."""
     (
         threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
         groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
-        packed_rows,
+        filter_block, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
     bands, width = (grid_rows + row_block - 1) // row_block, lanes(w)
     band = at(scratch, thread * image_block * band_rows * in_w * in_c)
@@ -92,12 +92,16 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_
                 at(band, (group * count * band_rows - row * step_h - first_row) * in_w * width),
                 step_w * width, step_h * in_w * width, band_rows * in_w * width, at(w, c * tap_count * size), size,
                 at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, c), at(out, target), at(gate, target),
-                out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, gated, lowest,
+                out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, gated, lowest, streamed,
             )  # fmt: skip
+    if streamed:
+        stream_end()
 
 
 @cpu_jit
-def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest):
+def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed):
     parallel_for(
-        _thread, numbers[0], (inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest)
+        _thread,
+        numbers[0],
+        (inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed),
     )

@@ -43,6 +43,9 @@ VECTOR_BYTES = _vector_bytes()
 # row's and one for elements of x must fit.
 ROWS, VECTORS = (6, 2) if VECTOR_BYTES == 32 else (8, 2)
 
+_LINE_BYTES = 64  # of the caches
+_STREAMED_BYTES = 1 << 22  # and more are streamed: a few level-2 caches
+
 
 class TileShape(types.Type):
     """rows x vectors accumulators; `masked` limits memory access to `count` columns; `grouped`: see `group_shape`;
@@ -146,14 +149,17 @@ class _Columns:
                 vectors.append(builder.load(pointer, align=alignment))
         return vectors
 
-    def store(self, place, vectors):
-        """Write `vectors` to `place` and on."""
+    def store(self, place, vectors, streamed=False):
+        """Write `vectors` to `place` and on; streamed: past the caches, if there is no mask."""
         builder = self.builder
         alignment = self.dtype.bitwidth // 8
         for j, value in enumerate(vectors):
             pointer = builder.bitcast(builder.gep(place, [_WORD(j * self.lanes)]), self.vector.as_pointer())
             if self.masks:
                 self._masked("store", [value, pointer, ir.IntType(32)(alignment), self.masks[j]], ir.VoidType())
+            elif streamed:
+                store = builder.store(value, pointer, align=VECTOR_BYTES)
+                store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
             else:
                 builder.store(value, pointer, align=alignment)
 
@@ -222,7 +228,19 @@ def tile_places(typingctx, shape, pixel, width, height, step, row_step, image_st
         )
         next_row = builder.sub(row_step, builder.mul(builder.sub(columns, one), step))
         next_image = builder.sub(builder.add(image_step, next_row), builder.mul(rows, row_step))
-        value = ir.Constant(context.get_value_type(places), ir.Undefined)
+        empty = ir.Constant(context.get_value_type(places), ir.Undefined)
+        in_row = builder.icmp_signed("<=", builder.add(column, _WORD(shape.rows)), columns)
+        straight, bent, done = (builder.append_basic_block(f"places_{name}") for name in ("straight", "bent", "done"))
+        builder.cbranch(in_row, straight, bent)
+
+        builder.position_at_end(straight)
+        line = empty
+        for i in range(shape.rows):
+            line = builder.insert_value(line, builder.add(place, builder.mul(step, _WORD(i))), i)
+        builder.branch(done)
+
+        builder.position_at_end(bent)
+        value = empty
         for i in range(shape.rows):
             value = builder.insert_value(value, place, i)
             column = builder.add(column, one)
@@ -233,7 +251,13 @@ def tile_places(typingctx, shape, pixel, width, height, step, row_step, image_st
             row = builder.select(image_ends, zero, row)
             far = builder.select(image_ends, next_image, next_row)
             place = builder.add(place, builder.select(row_ends, far, step))
-        return value
+        builder.branch(done)
+
+        builder.position_at_end(done)
+        result = builder.phi(value.type)
+        result.add_incoming(line, straight)
+        result.add_incoming(value, bent)
+        return result
 
     return places(shape, *[types.intp] * 6), codegen
 
@@ -304,15 +328,43 @@ def tile_load(typingctx, shape, place, stride, count):
 @intrinsic
 def tile_store(typingctx, tile, place, stride, count):
     """Write row i of the tile to `place` + i * stride; stride may be the rows' places."""
+    return types.void(tile, place, stride, types.intp), _store(tile, False)
 
+
+@intrinsic
+def tile_stream(typingctx, tile, place, stride, count):
+    """`tile_store` past the caches, for what is more than they hold: memory is not read before it is written. Rows begin
+    on a multiple of a vector; whoever hands them to other threads calls `stream_end` first."""
+    return types.void(tile, place, stride, types.intp), _store(tile, True)
+
+
+def _store(tile, streamed):
     def codegen(context, builder, signature, args):
         value, start, step, limit = args
         columns = _Columns(builder, tile.shape, tile.dtype, limit)
         for i, row in enumerate(_rows_of(builder, tile.shape, value)):
-            columns.store(_row(builder, start, step, i), row)
+            columns.store(_row(builder, start, step, i), row, streamed)
         return context.get_dummy_value()
 
-    return types.void(tile, place, stride, types.intp), codegen
+    return codegen
+
+
+@intrinsic
+def stream_end(typingctx):
+    """From here on other threads see what this one has streamed."""
+
+    def codegen(context, builder, signature, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def streams(array, run: int) -> bool:
+    """Whether an array is to be streamed that is written in runs of so many elements: it is more than caches hold for the
+    next reader, and runs are whole lines."""
+    size = run * array.itemsize
+    return array.nbytes >= _STREAMED_BYTES and size % _LINE_BYTES == 0 and array.ctypes.data % _LINE_BYTES == 0
 
 
 @intrinsic

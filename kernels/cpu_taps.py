@@ -36,6 +36,8 @@ from fastconv.kernels.cpu_simd import (
     at,
     fewer_rows,
     lanes,
+    stream_end,
+    streams,
     tile_above,
     tile_floor,
     tile_load,
@@ -45,11 +47,13 @@ from fastconv.kernels.cpu_simd import (
     tile_rows,
     tile_shape,
     tile_store,
+    tile_stream,
 )
 
-_INPUT_BYTES = 1 << 18  # of input that a task reads, or copies into a band: a part of a typical level-2 cache
-_TASKS_PER_THREAD = 4
-COUNT = 23  # of the numbers that the compiled code is handed
+_TASK_BYTES = 3 << 17  # of input and output that a task takes: a part of a typical level-2 cache
+_PIXELS_PER_THREAD = 128  # with fewer, threads share the filters
+_BLOCKS_PER_THREAD = 4  # of filters: so many can be shared if their number is no multiple of the threads'
+COUNT = 24  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
@@ -149,14 +153,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Cut:
-    """How a grid is cut into tasks: `threads`, `images`, grid `rows` and pixels (`columns`) of a task, input rows it may
-    need (`band_rows`, the first of them `first_row` from its first), and bytes of scratch: for packed filters (0 if
-    they are not) and for all threads' bands (0 if there is one group)."""
+    """How a grid is cut into tasks: `threads`; `images`, grid `rows`, pixels of a row (`columns`) and `filters` of a group
+    that a task takes; input rows that it may need (`band_rows`, the first of them `first_row` from its first); bytes of
+    scratch for packed filters (0 if they are not) and for all threads' bands (0 if there is one group)."""
 
     threads: int
     images: int
     rows: int
     columns: int
+    filters: int
     band_rows: int
     first_row: int
     packed_bytes: int
@@ -166,22 +171,31 @@ class _Cut:
 @functools.lru_cache(maxsize=4096)
 def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     tap_h = grid.taps[:, 0] if len(grid.taps) else np.zeros(1, np.int64)
+    per_group, wide = grid.filters // grid.groups, VECTORS * VECTOR_BYTES // itemsize
+    blocks = -(-per_group // wide)
+    filters, sharing = max(1, per_group), threads  # threads share the pixels or, where those are few, the filters
+    few = grid.images * grid.rows * grid.columns < threads * _PIXELS_PER_THREAD
+    if few and grid.groups == 1 and (blocks % threads == 0 or blocks >= _BLOCKS_PER_THREAD * threads):
+        filters, sharing = -(-blocks // threads) * wide, 1
     input_row = max(1, grid.in_w) * grid.in_c * itemsize  # a batch of none may have no pixels
-    tasks = threads * _TASKS_PER_THREAD
-    wanted = max(1, -(-grid.images * grid.rows // tasks))
-    fitting = max(1, _INPUT_BYTES // (grid.step_h * input_row))
-    rows = max(1, min(grid.rows, wanted, fitting))
+    fitting = max(1, _TASK_BYTES // (grid.step_h * input_row + grid.columns * grid.filters * itemsize))
+    fitting = min(fitting, -(-grid.images * grid.rows // sharing))
+    rows = _even(grid.rows, fitting)
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
-    images = max(1, min(wanted, fitting) // rows) if rows == grid.rows else 1
+    images = _even(grid.images, fitting // rows) if rows == grid.rows else 1
     columns = grid.columns
-    if grid.groups == 1 and grid.rows == 1:
-        # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
-        # the input stays in the cache for all filters.
-        fitting = _INPUT_BYTES // (grid.in_c * itemsize * grid.step_w)
-        columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images // tasks))))
-        columns = -(-columns // ROWS) * ROWS
+    if grid.groups == 1 and grid.rows == 1:  # a 1x1 convolution seen as one row of pixels
+        fitting = _TASK_BYTES // ((grid.in_c * grid.step_w + grid.filters) * itemsize)
+        columns = _even(columns, min(fitting, -(-columns * grid.images // sharing)), ROWS)
     bands = threads * images * band_rows * input_row if grid.groups > 1 else 0
-    return _Cut(threads, images, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
+    packed = packed_bytes(grid, itemsize)
+    return _Cut(threads, images, rows, columns, filters, band_rows, int(tap_h.min()), packed, bands)
+
+
+def _even(count: int, most: int, multiple: int = 1) -> int:
+    """The size of parts of `count` things, at most `most` in one if that is no less than `multiple`, all but equal."""
+    parts = max(1, -(-count // max(multiple, most // multiple * multiple)))
+    return max(1, -(-count // (parts * multiple)) * multiple)
 
 
 def packed_bytes(grid: Grid, itemsize: int) -> int:
@@ -215,6 +229,7 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None,
     _run(
         inp, w, bias, out, out if gate is None else gate, memory[size:], grid.regions.edges.reshape(-1),
         grid.regions.runs, blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
+        streams(out, grid.filters // grid.groups),
     )  # fmt: skip
 
 
@@ -227,6 +242,7 @@ def cut_and_numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.n
         cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters, grid.regions.rows,
         grid.regions.columns, cut.first_row, cut.band_rows, cut.images, cut.rows, cut.columns,
+        cut.filters,
     ]  # fmt: skip
     return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
@@ -253,22 +269,26 @@ def _pack(w, packed, rows, filters, groups, threads):
 def copy_band(inp, image, images, in_h, in_w, groups, channels, first, rows, band):
     """Input rows first .. first + rows - 1, those that exist, of some images into band (groups, images, rows, in_w,
     channels), a pointer."""
-    line, in_c = tile_shape(1, 1, True), groups * channels
+    line, full, in_c = tile_shape(1, 1, True), tile_shape(1, 1, False), groups * channels
     for i in range(images):
         for row in range(max(0, -first), min(rows, in_h - first)):
             for w in range(in_w):
                 source = at(inp, (((image + i) * in_h + first + row) * in_w + w) * in_c)
                 for group in range(groups):
                     target = at(band, (((group * images + i) * rows + row) * in_w + w) * channels)
-                    for c in range(0, channels, lanes(inp)):
-                        pixels = tile_load(line, at(source, group * channels + c), 0, channels - c)
-                        tile_store(pixels, at(target, c), 0, channels - c)
+                    whole = channels // lanes(inp) * lanes(inp)
+                    for c in range(0, whole, lanes(inp)):
+                        tile_store(tile_load(full, at(source, group * channels + c), 0, 0), at(target, c), 0, 0)
+                    if whole < channels:
+                        rest = channels - whole
+                        pixels = tile_load(line, at(source, group * channels + whole), 0, rest)
+                        tile_store(pixels, at(target, whole), 0, rest)
 
 
 @cpu_jit(inner=True)
 def _tile(
     shape, x, w, w_step, runs, first, last, bias, y, gate, pixel, width, height,
-    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
 ):  # fmt: skip
     """One tile: pixels x filters of a region, from number `pixel` on, and its runs. x, y, gate point at the region's
     first pixel."""
@@ -282,13 +302,16 @@ def _tile(
         sums = tile_above(sums, tile_load(shape, gate, places, columns), lowest)
     else:
         sums = tile_floor(sums, lowest)
-    tile_store(sums, y, places, columns)
+    if streamed:
+        tile_stream(sums, y, places, columns)
+    else:
+        tile_store(sums, y, places, columns)
 
 
 @cpu_jit(inner=True)
 def _region(
     shape, x, w, w_step, runs, first, last, bias, y, gate, images, height, width,
-    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
 ):  # fmt: skip
     """images x height x width pixels that see the same taps, for one block of filters."""
     half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
@@ -297,20 +320,20 @@ def _region(
         n = min(n, pixels - tile_rows(shape))
         _tile(
             shape, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
         )  # fmt: skip
         n += tile_rows(shape)
     while pixels >= tile_rows(half) and pixels - n > 1:
         n = min(n, pixels - tile_rows(half))
         _tile(
             half, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
         )  # fmt: skip
         n += tile_rows(half)
     while n < pixels:
         _tile(
             single, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
         )  # fmt: skip
         n += 1
 
@@ -318,7 +341,7 @@ def _region(
 @cpu_jit(inner=True)
 def block(
     shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
-    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, gated, lowest,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, gated, lowest, streamed,
 ):  # fmt: skip
     """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters. x, y, gate
     point at the grid's first pixel in the first of the images."""
@@ -333,20 +356,20 @@ def block(
                     shape, at(x, x_first), w, w_step, runs, first + edges[3 * i + 1] * per_row,
                     first + edges[3 * i + 2] * per_row, bias, at(y, out_first), at(gate, out_first),
                     images, bottom - top, end - begin, x_pixel, x_row, x_image, out_pixel, out_row, out_image,
-                    columns, gated, lowest,
+                    columns, gated, lowest, streamed,
                 )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest):
-    """A share of the tasks: `rows` grid rows of some images, `column_block` pixels of each, all filters.
+def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed):
+    """A share of the tasks: some grid rows of some images, a block of pixels of each, a block of filters.
 
     Neighbours go to one thread: what it writes here, it reads in the next layer.
     """
     (
         threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
         groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
-        packed_rows,
+        filter_block, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
     bands = (grid_rows + row_block - 1) // row_block
     blocks = (columns + column_block - 1) // column_block
@@ -358,10 +381,12 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
     band = at(scratch, thread * image_block * band_rows * in_w * in_c)
     if groups > 1:
         x_image = band_rows * in_w * channels
-    tasks = (images + image_block - 1) // image_block * bands * blocks
+    parts = (images + image_block - 1) // image_block * bands * blocks
+    tasks = parts * ((per_group + filter_block - 1) // filter_block)
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
-        image, row = task // (bands * blocks) * image_block, task // blocks % bands * row_block
-        column = task % blocks * column_block
+        part, first_k = task % parts, task // parts * filter_block
+        image, row = part // (bands * blocks) * image_block, part // blocks % bands * row_block
+        column, last_k = part % blocks * column_block, min(first_k + filter_block, per_group)
         count, row_end = min(image_block, images - image), min(row + row_block, grid_rows)
         target, column_end = out_first + image * out_image, min(column + column_block, columns)
         source = at(inp, image * x_image)
@@ -370,30 +395,32 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
         for group in range(groups):
             if groups > 1:
                 source = at(band, (group * count * band_rows - row * step_h - first_row) * in_w * channels)
-            k = 0
-            while per_group - k >= wide:
+            k = first_k
+            while last_k - k >= wide:
                 first = group * per_group + k
                 place = (group * pitch + k) * packed_rows if packed_rows > 0 else first
                 block(
                     tile_shape(ROWS, VECTORS, False), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    0, gated, lowest,
+                    0, gated, lowest, streamed,
                 )  # fmt: skip
                 k += wide
             whole = k
-            while k < per_group:
+            while k < last_k:
                 first = group * per_group + k
                 place = (group * pitch + whole) * packed_rows + k - whole if packed_rows > 0 else first
                 block(
                     tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    per_group - k, gated, lowest,
+                    per_group - k, gated, lowest, streamed,
                 )  # fmt: skip
                 k += narrow
+    if streamed:
+        stream_end()
 
 
 @cpu_jit
-def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest):
-    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest))
+def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed):
+    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed))
