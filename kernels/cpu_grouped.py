@@ -76,7 +76,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_
     (
         threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
         groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
-        filter_block, packed_rows,
+        filter_block, taps, tap_rows, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
     bands, width = (grid_rows + row_block - 1) // row_block, lanes(w)
     band = at(scratch, thread * image_block * band_rows * in_w * in_c)
@@ -92,7 +92,8 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_
                 at(band, (group * count * band_rows - row * step_h - first_row) * in_w * width),
                 step_w * width, step_h * in_w * width, band_rows * in_w * width, at(w, c * tap_count * size), size,
                 at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, c), at(out, target), at(gate, target),
-                out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, gated, lowest, streamed,
+                out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, taps, tap_rows, gated, lowest,
+                streamed,
             )  # fmt: skip
     if streamed:
         stream_end()

@@ -22,6 +22,7 @@ do a power of two apart.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,11 @@ from fastconv.kernels.cpu_simd import (
 )
 
 _TASK_BYTES = 3 << 17  # of input and output that a task takes: a part of a typical level-2 cache
+_BLOCK_BYTES = 1 << 18  # of a block of filters: if it is larger, a task sums some rows of taps for all its pixels first
+_SLICED_TASK_BYTES = 3 << 21  # of input and output that such a task takes
 _PIXELS_PER_THREAD = 128  # with fewer, threads share the filters
-_BLOCKS_PER_THREAD = 4  # of filters: so many can be shared if their number is no multiple of the threads'
-COUNT = 24  # of the numbers that the compiled code is handed
+_PARTS_PER_THREAD = 4  # so many and more need not be equally many for each thread
+COUNT = 26  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
@@ -154,7 +157,7 @@ class Grid:
 @dataclass(frozen=True)
 class _Cut:
     """How a grid is cut into tasks: `threads`; `images`, grid `rows`, pixels of a row (`columns`) and `filters` of a group
-    that a task takes; input rows that it may need (`band_rows`, the first of them `first_row` from its first); bytes of
+    that a task takes; rows of taps that it sums at a time (`tap_rows`); input rows that it may need (`band_rows`, the first of them `first_row` from its first); bytes of
     scratch for packed filters (0 if they are not) and for all threads' bands (0 if there is one group)."""
 
     threads: int
@@ -162,6 +165,7 @@ class _Cut:
     rows: int
     columns: int
     filters: int
+    tap_rows: int
     band_rows: int
     first_row: int
     packed_bytes: int
@@ -175,26 +179,33 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     blocks = -(-per_group // wide)
     filters, sharing = max(1, per_group), threads  # threads share the pixels or, where those are few, the filters
     few = grid.images * grid.rows * grid.columns < threads * _PIXELS_PER_THREAD
-    if few and grid.groups == 1 and (blocks % threads == 0 or blocks >= _BLOCKS_PER_THREAD * threads):
+    if few and grid.groups == 1 and (blocks % threads == 0 or blocks >= _PARTS_PER_THREAD * threads):
         filters, sharing = -(-blocks // threads) * wide, 1
     input_row = max(1, grid.in_w) * grid.in_c * itemsize  # a batch of none may have no pixels
-    fitting = max(1, _TASK_BYTES // (grid.step_h * input_row + grid.columns * grid.filters * itemsize))
+    heights = max(1, len(np.unique(tap_h)))
+    block = int(grid.taps[:, 3].sum()) * wide * itemsize  # bytes of a block of filters
+    tap_rows = max(1, min(heights, heights * _BLOCK_BYTES // max(1, block)))
+    task_bytes = _TASK_BYTES if tap_rows == heights else _SLICED_TASK_BYTES
+    fitting = max(1, task_bytes // (grid.step_h * input_row + grid.columns * grid.filters * itemsize))
     fitting = min(fitting, -(-grid.images * grid.rows // sharing))
-    rows = _even(grid.rows, fitting)
+    rows = _even(grid.rows, fitting, sharing // math.gcd(sharing, grid.images))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
-    images = _even(grid.images, fitting // rows) if rows == grid.rows else 1
+    images = _even(grid.images, fitting // rows, sharing) if rows == grid.rows else 1
     columns = grid.columns
     if grid.groups == 1 and grid.rows == 1:  # a 1x1 convolution seen as one row of pixels
-        fitting = _TASK_BYTES // ((grid.in_c * grid.step_w + grid.filters) * itemsize)
-        columns = _even(columns, min(fitting, -(-columns * grid.images // sharing)), ROWS)
+        fitting = task_bytes // ((grid.in_c * grid.step_w + grid.filters) * itemsize)
+        columns = _even(columns, min(fitting, -(-columns * grid.images // sharing)), sharing, ROWS)
     bands = threads * images * band_rows * input_row if grid.groups > 1 else 0
     packed = packed_bytes(grid, itemsize)
-    return _Cut(threads, images, rows, columns, filters, band_rows, int(tap_h.min()), packed, bands)
+    return _Cut(threads, images, rows, columns, filters, tap_rows, band_rows, int(tap_h.min()), packed, bands)
 
 
-def _even(count: int, most: int, multiple: int = 1) -> int:
-    """The size of parts of `count` things, at most `most` in one if that is no less than `multiple`, all but equal."""
+def _even(count: int, most: int, threads: int, multiple: int = 1) -> int:
+    """The size of parts of `count` things, all but equal, at most `most` in one (or `multiple`, if that is more), and so
+    many that `threads` threads have equally many if they have few."""
     parts = max(1, -(-count // max(multiple, most // multiple * multiple)))
+    if 1 < parts < _PARTS_PER_THREAD * threads:
+        parts = -(-parts // threads) * threads
     return max(1, -(-count // (parts * multiple)) * multiple)
 
 
@@ -242,7 +253,7 @@ def cut_and_numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.n
         cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
         grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters, grid.regions.rows,
         grid.regions.columns, cut.first_row, cut.band_rows, cut.images, cut.rows, cut.columns,
-        cut.filters,
+        cut.filters, len(np.unique(grid.taps[:, 0])), cut.tap_rows,
     ]  # fmt: skip
     return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
@@ -288,52 +299,57 @@ def copy_band(inp, image, images, in_h, in_w, groups, channels, first, rows, ban
 @cpu_jit(inner=True)
 def _tile(
     shape, x, w, w_step, runs, first, last, bias, y, gate, pixel, width, height,
-    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
 ):  # fmt: skip
     """One tile: pixels x filters of a region, from number `pixel` on, and its runs. x, y, gate point at the region's
     first pixel."""
+    out_places = tile_places(shape, pixel, width, height, out_pixel, out_row, out_image)
     sums = tile_row(shape, bias, columns)
+    if not fresh:
+        sums = tile_load(shape, y, out_places, columns)
     places = tile_places(shape, pixel, width, height, x_pixel, x_row, x_image)
     for t in range(first, last):
         a, b = at(x, runs[3 * t]), at(w, runs[3 * t + 1] * w_step)
         sums = tile_product(sums, a, places, 1, b, w_step, runs[3 * t + 2], columns)
-    places = tile_places(shape, pixel, width, height, out_pixel, out_row, out_image)
-    if gated:
-        sums = tile_above(sums, tile_load(shape, gate, places, columns), lowest)
-    else:
+    if final and gated:
+        sums = tile_above(sums, tile_load(shape, gate, out_places, columns), lowest)
+    elif final:
         sums = tile_floor(sums, lowest)
-    if streamed:
-        tile_stream(sums, y, places, columns)
+    if final and streamed:
+        tile_stream(sums, y, out_places, columns)
     else:
-        tile_store(sums, y, places, columns)
+        tile_store(sums, y, out_places, columns)
 
 
 @cpu_jit(inner=True)
 def _region(
     shape, x, w, w_step, runs, first, last, bias, y, gate, images, height, width,
-    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
 ):  # fmt: skip
     """images x height x width pixels that see the same taps, for one block of filters."""
     half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
     pixels, n = images * height * width, 0
-    while pixels >= tile_rows(shape) and pixels - n > tile_rows(half) + 1:
+    overlaps = fresh and final  # otherwise a tile adds to what is there, once
+    while (
+        pixels - n >= tile_rows(shape) or overlaps and pixels >= tile_rows(shape) and pixels - n > tile_rows(half) + 1
+    ):
         n = min(n, pixels - tile_rows(shape))
         _tile(
             shape, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
         )  # fmt: skip
         n += tile_rows(shape)
-    while pixels >= tile_rows(half) and pixels - n > 1:
+    while pixels - n >= tile_rows(half) or overlaps and pixels >= tile_rows(half) and pixels - n > 1:
         n = min(n, pixels - tile_rows(half))
         _tile(
             half, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
         )  # fmt: skip
         n += tile_rows(half)
     while n < pixels:
         _tile(
             single, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
-            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, gated, lowest, streamed,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
         )  # fmt: skip
         n += 1
 
@@ -341,23 +357,25 @@ def _region(
 @cpu_jit(inner=True)
 def block(
     shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
-    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, gated, lowest, streamed,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest, streamed,
 ):  # fmt: skip
     """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters. x, y, gate
     point at the grid's first pixel in the first of the images."""
-    for i in range(row_classes):
-        top, bottom = max(row0, edges[3 * i]), min(row1, edges[3 * i + 3])
-        for j in range(row_classes + 1, row_classes + 1 + column_classes if top < bottom else 0):
-            begin, end = max(column0, edges[3 * j]), min(column1, edges[3 * j + 3])
-            if begin < end:
-                first, per_row = edges[3 * j + 1], edges[3 * j + 2]
-                x_first, out_first = top * x_row + begin * x_pixel, top * out_row + begin * out_pixel
-                _region(
-                    shape, at(x, x_first), w, w_step, runs, first + edges[3 * i + 1] * per_row,
-                    first + edges[3 * i + 2] * per_row, bias, at(y, out_first), at(gate, out_first),
-                    images, bottom - top, end - begin, x_pixel, x_row, x_image, out_pixel, out_row, out_image,
-                    columns, gated, lowest, streamed,
-                )  # fmt: skip
+    for tap in range(0, max(1, taps), tap_rows):
+        for i in range(row_classes):
+            top, bottom = max(row0, edges[3 * i]), min(row1, edges[3 * i + 3])
+            low, high = max(tap, edges[3 * i + 1]), min(tap + tap_rows, edges[3 * i + 2])
+            for j in range(row_classes + 1, row_classes + 1 + column_classes if top < bottom else 0):
+                begin, end = max(column0, edges[3 * j]), min(column1, edges[3 * j + 3])
+                if begin < end:
+                    first, per_row = edges[3 * j + 1], edges[3 * j + 2]
+                    x_first, out_first = top * x_row + begin * x_pixel, top * out_row + begin * out_pixel
+                    _region(
+                        shape, at(x, x_first), w, w_step, runs, first + low * per_row, first + high * per_row, bias,
+                        at(y, out_first), at(gate, out_first), images, bottom - top, end - begin, x_pixel, x_row,
+                        x_image, out_pixel, out_row, out_image, columns, tap == 0, tap + tap_rows >= taps, gated,
+                        lowest, streamed,
+                    )  # fmt: skip
 
 
 @cpu_jit(inner=True)
@@ -369,7 +387,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
     (
         threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
         groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
-        filter_block, packed_rows,
+        filter_block, taps, tap_rows, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
     bands = (grid_rows + row_block - 1) // row_block
     blocks = (columns + column_block - 1) // column_block
@@ -403,7 +421,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
                     tile_shape(ROWS, VECTORS, False), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    0, gated, lowest, streamed,
+                    0, taps, tap_rows, gated, lowest, streamed,
                 )  # fmt: skip
                 k += wide
             whole = k
@@ -414,7 +432,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
                     tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    per_group - k, gated, lowest, streamed,
+                    per_group - k, taps, tap_rows, gated, lowest, streamed,
                 )  # fmt: skip
                 k += narrow
     if streamed:
