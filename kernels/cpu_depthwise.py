@@ -63,14 +63,14 @@ def convolve(grid, inp, w, bias, out, lowest, gate=None):
 
 
 @intrinsic
-def tile_slide(typingctx, tile, x, step, w, w_step):
+def tile_slide(typingctx, tile, x, step, w, w_step, count):
     """Row i of the tile += sum over s below _TAPS of row i + s of x * row s of w; their rows lie `step` and `w_step`
     apart."""
 
     def codegen(context, builder, signature, args):
-        value, x_start, x_step, w_start, w_step = args
+        value, x_start, x_step, w_start, w_step, limit = args
         shape, dtype = tile.shape, tile.dtype
-        columns, vector = _Columns(builder, shape, dtype, None), _vector_type(dtype)
+        columns, vector = _Columns(builder, shape, dtype, limit), _vector_type(dtype)
         kind = ir.FunctionType(vector, [vector] * 3)
         fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{_lanes(dtype)}f{dtype.bitwidth}")
         filters = [columns.load(_row(builder, w_start, w_step, s)) for s in range(_TAPS)]
@@ -82,7 +82,7 @@ def tile_slide(typingctx, tile, x, step, w, w_step):
                 sums[j - s] = [builder.call(fma, [a, b, c]) for a, b, c in products]
         return _tile_of(context, builder, tile, sums)
 
-    return tile(tile, x, types.intp, w, types.intp), codegen
+    return tile(tile, x, types.intp, w, types.intp, types.intp), codegen
 
 
 @cpu_jit(inner=True)
@@ -96,7 +96,7 @@ def _tile(
         taps, s = runs[3 * t + 2], 0
         if tile_rows(shape) > 1 and step == in_c:
             while taps - s >= _TAPS:
-                sums = tile_slide(sums, at(a, s * in_c), step, at(b, s * in_c), in_c)
+                sums = tile_slide(sums, at(a, s * in_c), step, at(b, s * in_c), in_c, channels)
                 s += _TAPS
         while s < taps:
             pixels = tile_load(shape, at(a, s * in_c), step, channels)
