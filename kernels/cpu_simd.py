@@ -44,7 +44,7 @@ VECTOR_BYTES = _vector_bytes()
 ROWS, VECTORS = (6, 2) if VECTOR_BYTES == 32 else (8, 2)
 
 _LINE_BYTES = 64  # of the caches
-_STREAMED_BYTES = 1 << 22  # and more are streamed: a few level-2 caches
+_STREAMED_BYTES = 1 << 23  # and more are streamed: a good part of a level-3 cache
 
 
 class TileShape(types.Type):

@@ -53,7 +53,9 @@ from fastconv.kernels.cpu_simd import (
 
 _TASK_BYTES = 3 << 17  # of input and output that a task takes: a part of a typical level-2 cache
 _BLOCK_BYTES = 1 << 18  # of a block of filters: if it is larger, a task sums some rows of taps for all its pixels first
-_SLICED_TASK_BYTES = 3 << 21  # of input and output that such a task takes
+_LARGE_TASK_BYTES = (
+    3 << 20
+)  # of input and output that such a task takes, or one with groups, which reads one after the other
 _PIXELS_PER_THREAD = 128  # with fewer, threads share the filters
 _PARTS_PER_THREAD = 4  # so many and more need not be equally many for each thread
 COUNT = 26  # of the numbers that the compiled code is handed
@@ -185,7 +187,7 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
     heights = max(1, len(np.unique(tap_h)))
     block = int(grid.taps[:, 3].sum()) * wide * itemsize  # bytes of a block of filters
     tap_rows = max(1, min(heights, heights * _BLOCK_BYTES // max(1, block)))
-    task_bytes = _TASK_BYTES if tap_rows == heights else _SLICED_TASK_BYTES
+    task_bytes = _TASK_BYTES if tap_rows == heights and grid.groups == 1 else _LARGE_TASK_BYTES
     fitting = max(1, task_bytes // (grid.step_h * input_row + grid.columns * grid.filters * itemsize))
     fitting = min(fitting, -(-grid.images * grid.rows // sharing))
     rows = _even(grid.rows, fitting, sharing // math.gcd(sharing, grid.images))

@@ -42,8 +42,10 @@ from fastconv.kernels.registry import kernel
 _TASKS = 16  # chunks of passes times shares of the filter, if there is work for as many
 _TASK_WORK = 1 << 19  # multiply-adds that are worth a task
 _SHARE_BYTES = 1 << 18  # of gw that a task sums: they stay in the level-2 cache
-_SHARE_PANELS = 8  # at least, since each share packs all gradients
-_PASS_PIXELS = 112  # that a pass sums: a panel and a block of their gradients stay in the level-1 cache
+_CHUNK_MOVES = 10
+_SHARE_PANELS = 4  # at least, since each share packs all gradients
+_PASS_PIXELS, _FEW_PIXELS = 448, 112  # that a pass sums, at most and, if there are as many, at least
+_PASS_BYTES = 1 << 18  # of x and gy that a pass takes, unless it sums the fewest pixels: they stay in the level-2 cache
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _COUNT = 26  # of the numbers that the compiled code is handed
 
@@ -90,12 +92,14 @@ def _plan(problem: Conv2DProblem) -> _Plan:
             segments.append((begin - panel * ROWS, r * p.dilation_h, s * p.dilation_w * channels + c, length))
             begin += length
     first_segment.append(len(segments))
-    rows = max(1, min(p.P, _PASS_PIXELS // p.Q))
-    images = max(1, min(p.N, _PASS_PIXELS // (p.P * p.Q)))
-    passes = -(-p.N // images) * -(-p.P // rows)
     tasks = max(1, min(_TASKS, p.flops // 2 // _TASK_WORK))
     data_size = p.N * (p.H * p.W * p.C + p.P * p.Q * p.K)
     shares, chunks = _cut(tasks, elements * p.K, data_size, p.itemsize, panels * p.groups)
+    pixel_bytes = (p.stride_h * p.stride_w * channels + filters) * p.itemsize
+    pixels = max(_FEW_PIXELS, min(_PASS_PIXELS, _PASS_BYTES // pixel_bytes, p.N * p.P * p.Q // chunks))
+    rows = max(1, min(p.P, pixels // p.Q))
+    images = max(1, min(p.N, pixels // (p.P * p.Q)))
+    passes = -(-p.N // images) * -(-p.P // rows)
     chunks = max(1, min(passes, chunks))
     wide = VECTORS * VECTOR_BYTES // p.itemsize
     packs = p.groups > 1 or p.K > _PACKED_FILTERS
@@ -114,7 +118,7 @@ def _cut(tasks: int, filter_size: int, data_size: int, itemsize: int, panels: in
     most = -(-panels // _SHARE_PANELS)
     least = min(most, -(-filter_size * itemsize // _SHARE_BYTES))
     cuts = [(shares, -(-tasks // shares)) for shares in range(least, max(least, min(most, tasks)) + 1)]
-    return min(cuts, key=lambda cut: cut[0] * data_size + 3 * cut[1] * filter_size)
+    return min(cuts, key=lambda cut: cut[0] * data_size + _CHUNK_MOVES * cut[1] * filter_size)
 
 
 def _threads(problem: Conv2DProblem) -> int:
