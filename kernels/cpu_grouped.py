@@ -93,7 +93,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_
                 step_w * width, step_h * in_w * width, band_rows * in_w * width, at(w, c * tap_count * size), size,
                 at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, c), at(out, target), at(gate, target),
                 out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, taps, tap_rows, gated, lowest,
-                streamed,
+                streamed, 0,
             )  # fmt: skip
     if streamed:
         stream_end()

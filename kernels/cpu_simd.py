@@ -350,6 +350,22 @@ def _store(tile, streamed):
 
 
 @intrinsic
+def fetch(typingctx, place):
+    """Ask for the line at `place`, to be in the level-2 cache soon; it may lie anywhere."""
+
+    def codegen(context, builder, signature, args):
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer, number, number, number]), "llvm.prefetch.p0"
+        )
+        reads, level_2, data = number(0), number(2), number(1)
+        builder.call(function, [builder.bitcast(args[0], pointer), reads, level_2, data])
+        return context.get_dummy_value()
+
+    return types.void(place), codegen
+
+
+@intrinsic
 def stream_end(typingctx):
     """From here on other threads see what this one has streamed."""
 

@@ -35,6 +35,7 @@ from fastconv.kernels.cpu_simd import (
     VECTOR_BYTES,
     VECTORS,
     at,
+    fetch,
     fewer_rows,
     lanes,
     stream_end,
@@ -326,7 +327,7 @@ def _tile(
 @cpu_jit(inner=True)
 def _region(
     shape, x, w, w_step, runs, first, last, bias, y, gate, images, height, width,
-    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed, ahead,
 ):  # fmt: skip
     """images x height x width pixels that see the same taps, for one block of filters."""
     half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
@@ -336,6 +337,9 @@ def _region(
         pixels - n >= tile_rows(shape) or overlaps and pixels >= tile_rows(shape) and pixels - n > tile_rows(half) + 1
     ):
         n = min(n, pixels - tile_rows(shape))
+        for i in range(n + tile_rows(shape), n + 2 * tile_rows(shape) if ahead > 0 else 0):
+            for c in range(0, ahead, lanes(bias)):
+                fetch(at(x, i * x_pixel + c))
         _tile(
             shape, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
             x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
@@ -359,7 +363,7 @@ def _region(
 @cpu_jit(inner=True)
 def block(
     shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
-    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest, streamed,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest, streamed, ahead,
 ):  # fmt: skip
     """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters. x, y, gate
     point at the grid's first pixel in the first of the images."""
@@ -376,7 +380,7 @@ def block(
                         shape, at(x, x_first), w, w_step, runs, first + low * per_row, first + high * per_row, bias,
                         at(y, out_first), at(gate, out_first), images, bottom - top, end - begin, x_pixel, x_row,
                         x_image, out_pixel, out_row, out_image, columns, tap == 0, tap + tap_rows >= taps, gated,
-                        lowest, streamed,
+                        lowest, streamed, ahead,
                     )  # fmt: skip
 
 
@@ -401,6 +405,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
     band = at(scratch, thread * image_block * band_rows * in_w * in_c)
     if groups > 1:
         x_image = band_rows * in_w * channels
+    ahead = channels if runs.size == 3 and groups == 1 else 0  # a 1x1 convolution reads each pixel but once from memory
     parts = (images + image_block - 1) // image_block * bands * blocks
     tasks = parts * ((per_group + filter_block - 1) // filter_block)
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
@@ -423,7 +428,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
                     tile_shape(ROWS, VECTORS, False), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    0, taps, tap_rows, gated, lowest, streamed,
+                    0, taps, tap_rows, gated, lowest, streamed, ahead if k == first_k else 0,
                 )  # fmt: skip
                 k += wide
             whole = k
@@ -434,7 +439,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
                     tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    per_group - k, taps, tap_rows, gated, lowest, streamed,
+                    per_group - k, taps, tap_rows, gated, lowest, streamed, 0,
                 )  # fmt: skip
                 k += narrow
     if streamed:
