@@ -9,11 +9,13 @@ for 36 products. Limited by bytes, where channels are few by the loads.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
-from numba.extending import intrinsic
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from fastconv.kernels.cpu_jit import cpu_jit
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
@@ -51,15 +53,30 @@ def unsupported(problem):
     return None if p.groups == p.C == p.K > 1 else "each of several channels must have one filter of its own"
 
 
-def convolve(grid, inp, w, bias, out, lowest, gate=None):
-    """As `cpu_taps.convolve`; w (taps, C)."""
-    regions = grid.regions
+def convolve(grids, inp, w, bias, out, lowest, gate=None):
+    """As `cpu_taps.convolve`, for grids that differ only in their first pixel, their size and their taps, row by row;
+    w (taps, C)."""
+    g, (parts, edges, runs) = grids[0], _parts(grids)
     _run(
-        inp, w, bias, out, out if gate is None else gate, threads_for(4 * grid.multiply_adds),
-        grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.step_h, grid.step_w,
-        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, regions.edges.reshape(-1), regions.rows,
-        regions.columns, regions.runs, gate is not None, inp.dtype.type(lowest), streams(out, grid.in_c),
+        inp, w, bias, out, out if gate is None else gate, threads_for(4 * sum(grid.multiply_adds for grid in grids)),
+        g.images, g.in_h, g.in_w, g.in_c, g.step_h, g.step_w, g.out_image, g.out_row, g.out_pixel, parts, edges, runs,
+        gate is not None, inp.dtype.type(lowest), streams(out, g.in_c),
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts(grids):
+    """Of each grid its rows, its first pixel's place in the output, classes of rows and of columns (see
+    `cpu_taps.Grid.regions`), and where its edges begin; the edges of all, and their runs. Flat int64."""
+    parts, edges, runs = [], [], []
+    for grid in grids:
+        regions = grid.regions
+        parts.append([grid.rows, grid.out_first, regions.rows, regions.columns, sum(map(len, edges))])
+        table = regions.edges.copy()
+        table[regions.rows + 1 :, 1] += sum(map(len, runs)) // 3
+        edges.append(table.reshape(-1))
+        runs.append(regions.runs)
+    return np.array(parts, np.int64).reshape(-1), np.concatenate(edges), np.concatenate(runs)
 
 
 @intrinsic
@@ -134,66 +151,76 @@ def _pixels(
 
 
 @cpu_jit(inner=True)
-def _thread(
-    thread, inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, rows, step_h, step_w,
-    out_image, out_row, out_pixel, out_first, edges, row_classes, column_classes, runs, gated, lowest, streamed,
+def _line(
+    x, step, in_c, w, bias, y, gate, out_pixel, edges, first_column, columns, low, high, runs, gated, lowest, streamed
 ):  # fmt: skip
-    """A share of the rows of all images."""
-    full, step, row_class = tile_shape(_PIXELS, VECTORS, False), step_w * in_c, 0
+    """A row of a grid, whose pixels see the rows of taps low .. high - 1; x, y, gate point at its first pixel."""
+    full = tile_shape(_PIXELS, VECTORS, False)
     half, single = fewer_rows(full, 2), fewer_rows(full, _PIXELS)
+    for j in range(first_column, first_column + columns):
+        q, end, per_row = edges[3 * j], edges[3 * j + 3], edges[3 * j + 2]
+        first, last = edges[3 * j + 1] + low * per_row, edges[3 * j + 1] + high * per_row
+        width = end - q
+        while q < end:
+            if width >= tile_rows(full) and end - q > tile_rows(half):
+                q = min(q, end - tile_rows(full))
+                _pixels(
+                    full, at(x, q * step), step, in_c, w, runs, first, last, bias, at(y, q * out_pixel),
+                    at(gate, q * out_pixel), out_pixel, gated, lowest, streamed,
+                )  # fmt: skip
+                q += tile_rows(full)
+            elif width >= tile_rows(half) and end - q > 1:
+                q = min(q, end - tile_rows(half))
+                _pixels(
+                    half, at(x, q * step), step, in_c, w, runs, first, last, bias, at(y, q * out_pixel),
+                    at(gate, q * out_pixel), out_pixel, gated, lowest, streamed,
+                )  # fmt: skip
+                q += tile_rows(half)
+            else:
+                _pixels(
+                    single, at(x, q * step), step, in_c, w, runs, first, last, bias, at(y, q * out_pixel),
+                    at(gate, q * out_pixel), out_pixel, gated, lowest, streamed,
+                )  # fmt: skip
+                q += 1
+
+
+@cpu_jit(inner=True)
+def _thread(
+    thread, inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, step_h, step_w,
+    out_image, out_row, out_pixel, parts, edges, runs, gated, lowest, streamed,
+):  # fmt: skip
+    """A share of the rows of all images: of each row that of every grid."""
+    rows = 0
+    for part in range(0, parts.size, 5):
+        rows = max(rows, parts[part])
     for task in range(images * rows * thread // threads, images * rows * (thread + 1) // threads):
         image, row = task // rows, task % rows
-        while edges[3 * row_class] > row:
-            row_class -= 1
-        while edges[3 * row_class + 3] <= row:
-            row_class += 1
-        source = (image * in_h + row * step_h) * in_w * in_c
-        target = out_first + image * out_image + row * out_row
-        for j in range(row_classes + 1, row_classes + 1 + column_classes):
-            q, end, per_row = edges[3 * j], edges[3 * j + 3], edges[3 * j + 2]
-            first = edges[3 * j + 1] + edges[3 * row_class + 1] * per_row
-            last = edges[3 * j + 1] + edges[3 * row_class + 2] * per_row
-            width = end - q
-            while q < end:
-                if width >= tile_rows(full) and end - q > tile_rows(half):
-                    q = min(q, end - tile_rows(full))
-                    pixels = tile_rows(full)
-                elif width >= tile_rows(half) and end - q > 1:
-                    q = min(q, end - tile_rows(half))
-                    pixels = tile_rows(half)
-                else:
-                    pixels = 1
-                x, y = at(inp, source + q * step), target + q * out_pixel
-                if pixels == tile_rows(full):
-                    _pixels(
-                        full, x, step, in_c, at(w, 0), at(runs, 0), first, last, at(bias, 0), at(out, y), at(gate, y),
-                        out_pixel, gated, lowest, streamed,
-                    )  # fmt: skip
-                elif pixels == tile_rows(half):
-                    _pixels(
-                        half, x, step, in_c, at(w, 0), at(runs, 0), first, last, at(bias, 0), at(out, y), at(gate, y),
-                        out_pixel, gated, lowest, streamed,
-                    )  # fmt: skip
-                else:
-                    _pixels(
-                        single, x, step, in_c, at(w, 0), at(runs, 0), first, last, at(bias, 0), at(out, y),
-                        at(gate, y), out_pixel, gated, lowest, streamed,
-                    )  # fmt: skip
-                q += pixels
+        x = at(inp, (image * in_h + row * step_h) * in_w * in_c)
+        for part in range(0, parts.size, 5):
+            y, classes, columns = parts[part + 1] + image * out_image + row * out_row, parts[part + 2], parts[part + 3]
+            edge, row_class = at(edges, parts[part + 4]), 0
+            while row_class < classes and edge[3 * row_class + 3] <= row:
+                row_class += 1
+            if row < parts[part]:
+                _line(
+                    x, step_w * in_c, in_c, at(w, 0), at(bias, 0), at(out, y), at(gate, y), out_pixel, edge,
+                    classes + 1, columns, edge[3 * row_class + 1], edge[3 * row_class + 2], at(runs, 0), gated, lowest,
+                    streamed,
+                )  # fmt: skip
     if streamed:
         stream_end()
 
 
 @cpu_jit
 def _run(
-    inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, rows, step_h, step_w,
-    out_image, out_row, out_pixel, out_first, edges, row_classes, column_classes, runs, gated, lowest, streamed,
+    inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, step_h, step_w,
+    out_image, out_row, out_pixel, parts, edges, runs, gated, lowest, streamed,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
-            inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, rows, step_h, step_w,
-            out_image, out_row, out_pixel, out_first, edges, row_classes, column_classes, runs, gated, lowest, streamed,
+            inp, w, bias, out, gate, threads, images, in_h, in_w, in_c, step_h, step_w,
+            out_image, out_row, out_pixel, parts, edges, runs, gated, lowest, streamed,
         ),
     )  # fmt: skip

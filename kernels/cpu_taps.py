@@ -134,7 +134,9 @@ class Grid:
             edges += [begin, len(runs), len(seen) // max(1, len(heights))]
             runs += seen
         edges += [self.columns, 0, 0]
-        return _Regions(len(rows), len(columns), np.array(edges, np.int64), np.array(runs, np.int64).reshape(-1))
+        return _Regions(
+            len(rows), len(columns), np.array(edges, np.int64).reshape(-1, 3), np.array(runs, np.int64).reshape(-1)
+        )
 
     def _runs(self, taps: np.ndarray) -> list[list[int]]:
         """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; of each the first

@@ -24,5 +24,4 @@ def cpu_depthwise(problem, gy, w, gx, workspace, relu=None):
     reversed_taps.reshape(p.R * p.S, p.C)[...] = w.reshape(p.R * p.S, p.C)[::-1]
     no_bias = np.zeros(p.C, gx.dtype)
     lowest, gate = (-np.inf, None) if relu is None else (0, relu.reshape(-1))
-    for grid in grids_of(p):
-        depthwise.convolve(grid, gy.reshape(-1), reversed_taps, no_bias, gx.reshape(-1), lowest, gate)
+    depthwise.convolve(grids_of(p), gy.reshape(-1), reversed_taps, no_bias, gx.reshape(-1), lowest, gate)
