@@ -213,53 +213,62 @@ def tile_rows(typingctx, shape):
 
 
 @intrinsic
-def tile_places(typingctx, shape, pixel, width, height, step, row_step, image_step):
+def tile_places(typingctx, shape, pixel, width, height, steps):
     """Where the shape's rows lie if they are neighbours, from number `pixel` on, in the sequence of all pixels of images of
-    height x width: `step` elements apart in a row, `row_step` from row to row, `image_step` from image to image."""
-    places = Places(shape.rows)
+    height x width: a tuple of `Places` for each three of `steps`, from pixel to pixel, row to row and image to image."""
+    places, count = Places(shape.rows), len(steps) // 3
 
     def codegen(context, builder, signature, args):
-        _, number, columns, rows, step, row_step, image_step = args
-        one, zero = _WORD(1), _WORD(0)
-        line, column = builder.sdiv(number, columns), builder.srem(number, columns)
-        image, row = builder.sdiv(line, rows), builder.srem(line, rows)
-        place = builder.add(
-            builder.mul(image, image_step), builder.add(builder.mul(row, row_step), builder.mul(column, step))
-        )
-        next_row = builder.sub(row_step, builder.mul(builder.sub(columns, one), step))
-        next_image = builder.sub(builder.add(image_step, next_row), builder.mul(rows, row_step))
-        empty = ir.Constant(context.get_value_type(places), ir.Undefined)
-        in_row = builder.icmp_signed("<=", builder.add(column, _WORD(shape.rows)), columns)
+        _, number, width, height, packed = args
+        one, zero, empty = _WORD(1), _WORD(0), ir.Constant(context.get_value_type(places), ir.Undefined)
+        steps = [[builder.extract_value(packed, 3 * i + j) for j in range(3)] for i in range(count)]
+        line, column = builder.sdiv(number, width), builder.srem(number, width)
+        image, row = builder.sdiv(line, height), builder.srem(line, height)
+        first = []
+        for pixel_step, row_step, image_step in steps:
+            in_line = builder.add(builder.mul(row, row_step), builder.mul(column, pixel_step))
+            first.append(builder.add(builder.mul(image, image_step), in_line))
+        in_row = builder.icmp_signed("<=", builder.add(column, _WORD(shape.rows)), width)
         straight, bent, done = (builder.append_basic_block(f"places_{name}") for name in ("straight", "bent", "done"))
         builder.cbranch(in_row, straight, bent)
 
         builder.position_at_end(straight)
-        line = empty
+        near = [empty] * count
         for i in range(shape.rows):
-            line = builder.insert_value(line, builder.add(place, builder.mul(step, _WORD(i))), i)
+            for k, place in enumerate(first):
+                offset = builder.mul(steps[k][0], _WORD(i))
+                near[k] = builder.insert_value(near[k], builder.add(place, offset), i)
         builder.branch(done)
 
         builder.position_at_end(bent)
-        value = empty
+        moves = []  # to the next pixel of the row, to the next row's first, to the next image's first
+        for pixel_step, row_step, image_step in steps:
+            to_row = builder.sub(row_step, builder.mul(builder.sub(width, one), pixel_step))
+            to_image = builder.sub(builder.add(image_step, to_row), builder.mul(height, row_step))
+            moves.append((pixel_step, to_row, to_image))
+        far, at_place = [empty] * count, list(first)
         for i in range(shape.rows):
-            value = builder.insert_value(value, place, i)
+            far = [builder.insert_value(value, place, i) for value, place in zip(far, at_place, strict=True)]
             column = builder.add(column, one)
-            row_ends = builder.icmp_signed("==", column, columns)
+            row_ends = builder.icmp_signed("==", column, width)
             column = builder.select(row_ends, zero, column)
             row = builder.select(row_ends, builder.add(row, one), row)
-            image_ends = builder.icmp_signed("==", row, rows)
+            image_ends = builder.icmp_signed("==", row, height)
             row = builder.select(image_ends, zero, row)
-            far = builder.select(image_ends, next_image, next_row)
-            place = builder.add(place, builder.select(row_ends, far, step))
+            for k, (to_pixel, to_row, to_image) in enumerate(moves):
+                move = builder.select(row_ends, builder.select(image_ends, to_image, to_row), to_pixel)
+                at_place[k] = builder.add(at_place[k], move)
         builder.branch(done)
 
         builder.position_at_end(done)
-        result = builder.phi(value.type)
-        result.add_incoming(line, straight)
-        result.add_incoming(value, bent)
-        return result
+        result = []
+        for value, other in zip(near, far, strict=True):
+            phi = _phi(builder, value, straight)
+            phi.add_incoming(other, bent)
+            result.append(phi)
+        return context.make_tuple(builder, signature.return_type, result)
 
-    return places(shape, *[types.intp] * 6), codegen
+    return types.UniTuple(places, count)(shape, types.intp, types.intp, types.intp, steps), codegen
 
 
 @intrinsic
@@ -488,45 +497,80 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
     """
 
     def codegen(context, builder, signature, args):
-        if tile.shape.grouped:
-            return _group_product(context, builder, tile, args)
-        value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
-        shape, vector_type = tile.shape, _vector_type(tile.dtype)
-        fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector_type, [vector_type] * 3),
-            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
-        )
-        before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
-        start = builder.block
-        loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
-        builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
-
-        builder.position_at_end(loop)
-        step = _phi(builder, _WORD(0), start)
-        sums = [_phi(builder, vector, start) for vector in before]
-        a_place = builder.gep(a_start, [builder.mul(step, a_next)])
-        b_place = builder.gep(b_start, [builder.mul(step, b_next)])
-        row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
-        after = []
-        for i in range(shape.rows):
-            factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
-            row = sums[i * shape.vectors : (i + 1) * shape.vectors]
-            after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
-        next_step = builder.add(step, _WORD(1))
-        for phi, following in zip([step, *sums], [next_step, *after], strict=True):
-            phi.add_incoming(following, loop)
-        again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
-        _forbid_unrolling(builder.module, again)
-
-        builder.position_at_end(done)
-        totals = [_phi(builder, vector, start) for vector in before]
-        for phi, vector in zip(totals, after, strict=True):
-            phi.add_incoming(vector, loop)
-        rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
-        return _tile_of(context, builder, tile, rows)
+        return _product(context, builder, tile, args)
 
     return tile(tile, a, a_stride, types.intp, b, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_runs(typingctx, tile, a, places, b, b_step, runs, first, last, count):
+    """`tile_product` for each of the runs first .. last - 1: runs (first element of a, row of b, steps), a pointer; the
+    rows of a lie at `places`. This loop is not unrolled either."""
+
+    def codegen(context, builder, signature, args):
+        value, a_start, a_rows, b_start, b_next, table, begin, end, limit = args
+        start = builder.block
+        loop, done = builder.append_basic_block("runs"), builder.append_basic_block("runs_done")
+        builder.cbranch(builder.icmp_signed("<", begin, end), loop, done)
+
+        builder.position_at_end(loop)
+        run, sums = _phi(builder, begin, start), _phi(builder, value, start)
+        entry = builder.gep(table, [builder.mul(run, _WORD(3))])
+        place, row, steps = (builder.load(builder.gep(entry, [_WORD(i)])) for i in range(3))
+        a_place, b_place = builder.gep(a_start, [place]), builder.gep(b_start, [builder.mul(row, b_next)])
+        after = _product(context, builder, tile, [sums, a_place, a_rows, _WORD(1), b_place, b_next, steps, limit])
+        next_run, last_block = builder.add(run, _WORD(1)), builder.block
+        run.add_incoming(next_run, last_block)
+        sums.add_incoming(after, last_block)
+        _forbid_unrolling(builder.module, builder.cbranch(builder.icmp_signed("<", next_run, end), loop, done))
+
+        builder.position_at_end(done)
+        total = _phi(builder, value, start)
+        total.add_incoming(after, last_block)
+        return total
+
+    return tile(tile, a, places, b, types.intp, runs, types.intp, types.intp, types.intp), codegen
+
+
+def _product(context, builder, tile, args):
+    """What `tile_product` adds."""
+    if tile.shape.grouped:
+        return _group_product(context, builder, tile, args)
+    value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
+    shape, vector_type = tile.shape, _vector_type(tile.dtype)
+    fma = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(vector_type, [vector_type] * 3),
+        f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
+    )
+    before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
+    start = builder.block
+    loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
+    builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
+
+    builder.position_at_end(loop)
+    step = _phi(builder, _WORD(0), start)
+    sums = [_phi(builder, vector, start) for vector in before]
+    a_place = builder.gep(a_start, [builder.mul(step, a_next)])
+    b_place = builder.gep(b_start, [builder.mul(step, b_next)])
+    row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
+    after = []
+    for i in range(shape.rows):
+        factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
+        row = sums[i * shape.vectors : (i + 1) * shape.vectors]
+        after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
+    next_step = builder.add(step, _WORD(1))
+    for phi, following in zip([step, *sums], [next_step, *after], strict=True):
+        phi.add_incoming(following, loop)
+    again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
+    _forbid_unrolling(builder.module, again)
+
+    builder.position_at_end(done)
+    totals = [_phi(builder, vector, start) for vector in before]
+    for phi, vector in zip(totals, after, strict=True):
+        phi.add_incoming(vector, loop)
+    rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
+    return _tile_of(context, builder, tile, rows)
 
 
 def _group_product(context, builder, tile, args):

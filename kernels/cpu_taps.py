@@ -44,9 +44,9 @@ from fastconv.kernels.cpu_simd import (
     tile_floor,
     tile_load,
     tile_places,
-    tile_product,
     tile_row,
     tile_rows,
+    tile_runs,
     tile_shape,
     tile_store,
     tile_stream,
@@ -308,14 +308,12 @@ def _tile(
 ):  # fmt: skip
     """One tile: pixels x filters of a region, from number `pixel` on, and its runs. x, y, gate point at the region's
     first pixel."""
-    out_places = tile_places(shape, pixel, width, height, out_pixel, out_row, out_image)
+    steps = (x_pixel, x_row, x_image, out_pixel, out_row, out_image)
+    x_places, out_places = tile_places(shape, pixel, width, height, steps)
     sums = tile_row(shape, bias, columns)
     if not fresh:
         sums = tile_load(shape, y, out_places, columns)
-    places = tile_places(shape, pixel, width, height, x_pixel, x_row, x_image)
-    for t in range(first, last):
-        a, b = at(x, runs[3 * t]), at(w, runs[3 * t + 1] * w_step)
-        sums = tile_product(sums, a, places, 1, b, w_step, runs[3 * t + 2], columns)
+    sums = tile_runs(sums, x, x_places, w, w_step, runs, first, last, columns)
     if final and gated:
         sums = tile_above(sums, tile_load(shape, gate, out_places, columns), lowest)
     elif final:
@@ -441,7 +439,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
                     tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
                     at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
                     at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
-                    per_group - k, taps, tap_rows, gated, lowest, streamed, 0,
+                    per_group - k, taps, tap_rows, gated, lowest, False, 0,
                 )  # fmt: skip
                 k += narrow
     if streamed:
