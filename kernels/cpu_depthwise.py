@@ -104,14 +104,14 @@ def tile_slide(typingctx, tile, x, step, w, w_step, count):
 
 @cpu_jit(inner=True)
 def _tile(
-    shape, x, step, in_c, w, runs, first, last, bias, y, gate, out_pixel, channels, gated, lowest, streamed
+    shape, x, step, in_c, w, runs, first, last, bias, y, gate, out_pixel, channels, slides, gated, lowest, streamed
 ):  # fmt: skip
-    """Pixels, `step` apart in x, of a block of channels. x, y, gate point at the first of them."""
+    """Pixels, `step` apart in x, of a block of channels; slides: `step` is one pixel. x, y, gate point at the first of them."""
     sums = tile_row(shape, bias, channels)
     for t in range(first, last):
         a, b = at(x, runs[3 * t] * in_c), at(w, runs[3 * t + 1] * in_c)
         taps, s = runs[3 * t + 2], 0
-        if tile_rows(shape) > 1 and step == in_c:
+        if slides:
             while taps - s >= _TAPS:
                 sums = tile_slide(sums, at(a, s * in_c), step, at(b, s * in_c), in_c, channels)
                 s += _TAPS
@@ -139,14 +139,14 @@ def _pixels(
         if tile_rows(shape) > 1 and in_c - c >= wide:
             _tile(
                 shape, at(x, c), step, in_c, at(w, c), runs, first, last, at(bias, c), at(y, c), at(gate, c),
-                out_pixel, 0, gated, lowest, streamed,
+                out_pixel, 0, step == in_c, gated, lowest, streamed,
             )  # fmt: skip
         else:
             for i in range(tile_rows(shape)):
                 o = i * out_pixel + c
                 _tile(
                     single, at(x, i * step + c), step, in_c, at(w, c), runs, first, last, at(bias, c), at(y, o),
-                    at(gate, o), out_pixel, in_c - c, gated, lowest, streamed,
+                    at(gate, o), out_pixel, in_c - c, False, gated, lowest, False,
                 )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def _line(
             else:
                 _pixels(
                     single, at(x, q * step), step, in_c, w, runs, first, last, bias, at(y, q * out_pixel),
-                    at(gate, q * out_pixel), out_pixel, gated, lowest, streamed,
+                    at(gate, q * out_pixel), out_pixel, gated, lowest, False,
                 )  # fmt: skip
                 q += 1
 

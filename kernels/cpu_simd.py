@@ -228,6 +228,9 @@ def tile_places(typingctx, shape, pixel, width, height, steps):
         for pixel_step, row_step, image_step in steps:
             in_line = builder.add(builder.mul(row, row_step), builder.mul(column, pixel_step))
             first.append(builder.add(builder.mul(image, image_step), in_line))
+        if shape.rows == 1:
+            alone = [builder.insert_value(empty, place, 0) for place in first]
+            return context.make_tuple(builder, signature.return_type, alone)
         in_row = builder.icmp_signed("<=", builder.add(column, _WORD(shape.rows)), width)
         straight, bent, done = (builder.append_basic_block(f"places_{name}") for name in ("straight", "bent", "done"))
         builder.cbranch(in_row, straight, bent)
