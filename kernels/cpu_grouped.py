@@ -14,10 +14,12 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_grid import Grid
 from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_memory import stream_end, streams
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
-from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes, stream_end, streams
-from fastconv.kernels.cpu_taps import COUNT, Grid, block, copy_band
+from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes
+from fastconv.kernels.cpu_taps import COUNT, block, copy_band
 from fastconv.kernels.problem import Conv2DProblem
 
 

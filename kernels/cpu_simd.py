@@ -15,8 +15,9 @@ With `group_shape(8)` in place of a `tile_shape`, each column multiplies the ele
 product of a block diagonal of small filters, without its zeros.
 
 A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore
-`count`. Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which
-a function with a handful of arrays would push and pop for every tile. Offsets and strides count elements.
+`count`. A stride from row to row may be the rows' `Places` instead (see cpu_places.py). Places in memory are pointers,
+`at(array, offset)` or `at(pointer, offset)`: an array is seven words, which a function with a handful of arrays would
+push and pop for every tile. Offsets and strides count elements.
 """
 
 from __future__ import annotations
@@ -43,9 +44,6 @@ VECTOR_BYTES = _vector_bytes()
 # row's and one for elements of x must fit.
 ROWS, VECTORS = (6, 2) if VECTOR_BYTES == 32 else (8, 2)
 
-_LINE_BYTES = 64  # of the caches
-_STREAMED_BYTES = 1 << 23  # and more are streamed: a good part of a level-3 cache
-
 
 class TileShape(types.Type):
     """rows x vectors accumulators; `masked` limits memory access to `count` columns; `grouped`: see `group_shape`;
@@ -68,21 +66,7 @@ class Tile(types.Type):
 _WORD = ir.IntType(cgutils.intp_t.width)
 
 
-class Places(types.Type):
-    """Where each row of a tile lies: so many elements from a pointer on."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        super().__init__(name=f"Places({rows})")
-
-
 register_model(TileShape)(models.OpaqueModel)
-
-
-@register_model(Places)
-class _PlacesModel(models.PrimitiveModel):
-    def __init__(self, manager, places):
-        super().__init__(manager, places, ir.ArrayType(_WORD, places.rows))
 
 
 @register_model(Tile)
@@ -213,68 +197,6 @@ def tile_rows(typingctx, shape):
 
 
 @intrinsic
-def tile_places(typingctx, shape, pixel, width, height, steps):
-    """Where the shape's rows lie if they are neighbours, from number `pixel` on, in the sequence of all pixels of images of
-    height x width: a tuple of `Places` for each three of `steps`, from pixel to pixel, row to row and image to image."""
-    places, count = Places(shape.rows), len(steps) // 3
-
-    def codegen(context, builder, signature, args):
-        _, number, width, height, packed = args
-        one, zero, empty = _WORD(1), _WORD(0), ir.Constant(context.get_value_type(places), ir.Undefined)
-        steps = [[builder.extract_value(packed, 3 * i + j) for j in range(3)] for i in range(count)]
-        line, column = builder.sdiv(number, width), builder.srem(number, width)
-        image, row = builder.sdiv(line, height), builder.srem(line, height)
-        first = []
-        for pixel_step, row_step, image_step in steps:
-            in_line = builder.add(builder.mul(row, row_step), builder.mul(column, pixel_step))
-            first.append(builder.add(builder.mul(image, image_step), in_line))
-        if shape.rows == 1:
-            alone = [builder.insert_value(empty, place, 0) for place in first]
-            return context.make_tuple(builder, signature.return_type, alone)
-        in_row = builder.icmp_signed("<=", builder.add(column, _WORD(shape.rows)), width)
-        straight, bent, done = (builder.append_basic_block(f"places_{name}") for name in ("straight", "bent", "done"))
-        builder.cbranch(in_row, straight, bent)
-
-        builder.position_at_end(straight)
-        near = [empty] * count
-        for i in range(shape.rows):
-            for k, place in enumerate(first):
-                offset = builder.mul(steps[k][0], _WORD(i))
-                near[k] = builder.insert_value(near[k], builder.add(place, offset), i)
-        builder.branch(done)
-
-        builder.position_at_end(bent)
-        moves = []  # to the next pixel of the row, to the next row's first, to the next image's first
-        for pixel_step, row_step, image_step in steps:
-            to_row = builder.sub(row_step, builder.mul(builder.sub(width, one), pixel_step))
-            to_image = builder.sub(builder.add(image_step, to_row), builder.mul(height, row_step))
-            moves.append((pixel_step, to_row, to_image))
-        far, at_place = [empty] * count, list(first)
-        for i in range(shape.rows):
-            far = [builder.insert_value(value, place, i) for value, place in zip(far, at_place, strict=True)]
-            column = builder.add(column, one)
-            row_ends = builder.icmp_signed("==", column, width)
-            column = builder.select(row_ends, zero, column)
-            row = builder.select(row_ends, builder.add(row, one), row)
-            image_ends = builder.icmp_signed("==", row, height)
-            row = builder.select(image_ends, zero, row)
-            for k, (to_pixel, to_row, to_image) in enumerate(moves):
-                move = builder.select(row_ends, builder.select(image_ends, to_image, to_row), to_pixel)
-                at_place[k] = builder.add(at_place[k], move)
-        builder.branch(done)
-
-        builder.position_at_end(done)
-        result = []
-        for value, other in zip(near, far, strict=True):
-            phi = _phi(builder, value, straight)
-            phi.add_incoming(other, bent)
-            result.append(phi)
-        return context.make_tuple(builder, signature.return_type, result)
-
-    return types.UniTuple(places, count)(shape, types.intp, types.intp, types.intp, steps), codegen
-
-
-@intrinsic
 def lanes(typingctx, array):
     """Elements of `array` that fit a vector register, a constant."""
     count = _lanes(array.dtype)
@@ -325,7 +247,7 @@ def tile_row(typingctx, shape, place, count):
 
 @intrinsic
 def tile_load(typingctx, shape, place, stride, count):
-    """A tile whose row i is the columns at `place` + i * stride; stride may be the rows' places."""
+    """A tile whose row i is the columns at `place` + i * stride."""
     tile = Tile(shape, place.dtype)
 
     def codegen(context, builder, signature, args):
@@ -339,15 +261,8 @@ def tile_load(typingctx, shape, place, stride, count):
 
 @intrinsic
 def tile_store(typingctx, tile, place, stride, count):
-    """Write row i of the tile to `place` + i * stride; stride may be the rows' places."""
+    """Write row i of the tile to `place` + i * stride."""
     return types.void(tile, place, stride, types.intp), _store(tile, False)
-
-
-@intrinsic
-def tile_stream(typingctx, tile, place, stride, count):
-    """`tile_store` past the caches, for what is more than they hold: memory is not read before it is written. Rows begin
-    on a multiple of a vector; whoever hands them to other threads calls `stream_end` first."""
-    return types.void(tile, place, stride, types.intp), _store(tile, True)
 
 
 def _store(tile, streamed):
@@ -359,40 +274,6 @@ def _store(tile, streamed):
         return context.get_dummy_value()
 
     return codegen
-
-
-@intrinsic
-def fetch(typingctx, place):
-    """Ask for the line at `place`, to be in the level-2 cache soon; it may lie anywhere."""
-
-    def codegen(context, builder, signature, args):
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [pointer, number, number, number]), "llvm.prefetch.p0"
-        )
-        reads, level_2, data = number(0), number(2), number(1)
-        builder.call(function, [builder.bitcast(args[0], pointer), reads, level_2, data])
-        return context.get_dummy_value()
-
-    return types.void(place), codegen
-
-
-@intrinsic
-def stream_end(typingctx):
-    """From here on other threads see what this one has streamed."""
-
-    def codegen(context, builder, signature, args):
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-def streams(array, run: int) -> bool:
-    """Whether an array is to be streamed that is written in runs of so many elements: it is more than caches hold for the
-    next reader, and runs are whole lines."""
-    size = run * array.itemsize
-    return array.nbytes >= _STREAMED_BYTES and size % _LINE_BYTES == 0 and array.ctypes.data % _LINE_BYTES == 0
 
 
 @intrinsic
@@ -492,8 +373,7 @@ def tile_fma(typingctx, tile, a, b):
 
 @intrinsic
 def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
-    """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns]; a_stride may be
-    the rows' places.
+    """tile[i, :] += sum over s below `steps` of a[i * a_stride + s * a_step] * b[s * b_step : + columns].
 
     The loop is built here and not in Numba so that LLVM can be told not to unroll it: it would load ahead, run out of
     registers and spill sums.
@@ -503,36 +383,6 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
         return _product(context, builder, tile, args)
 
     return tile(tile, a, a_stride, types.intp, b, types.intp, types.intp, types.intp), codegen
-
-
-@intrinsic
-def tile_runs(typingctx, tile, a, places, b, b_step, runs, first, last, count):
-    """`tile_product` for each of the runs first .. last - 1: runs (first element of a, row of b, steps), a pointer; the
-    rows of a lie at `places`. This loop is not unrolled either."""
-
-    def codegen(context, builder, signature, args):
-        value, a_start, a_rows, b_start, b_next, table, begin, end, limit = args
-        start = builder.block
-        loop, done = builder.append_basic_block("runs"), builder.append_basic_block("runs_done")
-        builder.cbranch(builder.icmp_signed("<", begin, end), loop, done)
-
-        builder.position_at_end(loop)
-        run, sums = _phi(builder, begin, start), _phi(builder, value, start)
-        entry = builder.gep(table, [builder.mul(run, _WORD(3))])
-        place, row, steps = (builder.load(builder.gep(entry, [_WORD(i)])) for i in range(3))
-        a_place, b_place = builder.gep(a_start, [place]), builder.gep(b_start, [builder.mul(row, b_next)])
-        after = _product(context, builder, tile, [sums, a_place, a_rows, _WORD(1), b_place, b_next, steps, limit])
-        next_run, last_block = builder.add(run, _WORD(1)), builder.block
-        run.add_incoming(next_run, last_block)
-        sums.add_incoming(after, last_block)
-        _forbid_unrolling(builder.module, builder.cbranch(builder.icmp_signed("<", next_run, end), loop, done))
-
-        builder.position_at_end(done)
-        total = _phi(builder, value, start)
-        total.add_incoming(after, last_block)
-        return total
-
-    return tile(tile, a, places, b, types.intp, runs, types.intp, types.intp, types.intp), codegen
 
 
 def _product(context, builder, tile, args):

@@ -28,35 +28,30 @@ from dataclasses import dataclass
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from fastconv.kernels.cpu_grid import Grid
 from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_memory import fetch, stream_end, streams, tile_stream
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_places import tile_places, tile_runs
 from fastconv.kernels.cpu_simd import (
     ROWS,
     VECTOR_BYTES,
     VECTORS,
     at,
-    fetch,
     fewer_rows,
     lanes,
-    stream_end,
-    streams,
     tile_above,
     tile_floor,
     tile_load,
-    tile_places,
     tile_row,
     tile_rows,
-    tile_runs,
     tile_shape,
     tile_store,
-    tile_stream,
 )
 
 _TASK_BYTES = 3 << 17  # of input and output that a task takes: a part of a typical level-2 cache
 _BLOCK_BYTES = 1 << 18  # of a block of filters: if it is larger, a task sums some rows of taps for all its pixels first
-_LARGE_TASK_BYTES = (
-    3 << 20
-)  # of input and output that such a task takes, or one with groups, which reads one after the other
+_LARGE_TASK_BYTES = 3 << 20  # that such a task takes, or one with groups, which it reads one after the other
 _PIXELS_PER_THREAD = 128  # with fewer, threads share the filters
 _PARTS_PER_THREAD = 4  # so many and more need not be equally many for each thread
 COUNT = 26  # of the numbers that the compiled code is handed
@@ -64,106 +59,14 @@ _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
 
-@dataclass(frozen=True, eq=False)
-class _Regions:
-    """A grid's rows and columns, each in classes of those that see the same taps; a region is a pair of classes.
-
-    edges: int64 (rows + 1 + columns + 1, 3). Of a class of rows its first row and the first and the end of the rows of
-        taps that it sees; of a class of columns its first column, the first of its runs, and runs in a row of taps;
-        behind each kind the grid's end. runs: (first element of the input, row of w, channels to sum), flat int64.
-    """
-
-    rows: int
-    columns: int
-    edges: np.ndarray
-    runs: np.ndarray
-
-
-def _inside(taps: np.ndarray, pixel: int, step: int, size: int) -> np.ndarray:
-    """Which taps of a row or column of the grid lie in the image."""
-    return (pixel * step + taps >= 0) & (pixel * step + taps < size)
-
-
-def _classes(taps: np.ndarray, count: int, step: int, size: int) -> list[int]:
-    """The first of each class of rows or columns."""
-    changes = np.concatenate([[0], -(taps // step), -((taps - size) // step)])  # where a tap comes into sight, and goes
-    return [begin for begin in np.unique(changes).tolist() if 0 <= begin < count]
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """One grid of output pixels and the taps that feed it.
-
-    images, in_h, in_w, in_c: the input (N, H, W, C). rows, columns: of the grid; step_h, step_w: input pixels from
-    one grid pixel to the next. out_image, out_row, out_pixel: elements of the output between images, grid rows and
-    grid pixels; out_first: where the grid's first pixel lies.
-    taps: (tap_h, tap_w, row of w, channels to sum), int64 (T, 4), tap_h not decreasing; w has w_rows rows of all
-        groups' filters. groups, filters: groups and the output's channels, all groups together.
-    """
-
-    images: int
-    in_h: int
-    in_w: int
-    in_c: int
-    rows: int
-    columns: int
-    step_h: int
-    step_w: int
-    out_image: int
-    out_row: int
-    out_pixel: int
-    out_first: int
-    taps: np.ndarray
-    w_rows: int
-    groups: int
-    filters: int
-
-    @functools.cached_property
-    def regions(self) -> _Regions:
-        """The pixels by what they see."""
-        rows = _classes(self.taps[:, 0], self.rows, self.step_h, self.in_h)
-        columns = _classes(self.taps[:, 1], self.columns, self.step_w, self.in_w)
-        heights = np.unique(self.taps[:, 0])
-        edges, runs = [], []
-        for begin in rows:
-            seen = np.flatnonzero(_inside(heights, begin, self.step_h, self.in_h))
-            edges += [begin, seen[0] if len(seen) else 0, seen[-1] + 1 if len(seen) else 0]
-        edges += [self.rows, 0, 0]
-        for begin in columns:
-            seen = self._runs(self.taps[_inside(self.taps[:, 1], begin, self.step_w, self.in_w)])
-            edges += [begin, len(runs), len(seen) // max(1, len(heights))]
-            runs += seen
-        edges += [self.columns, 0, 0]
-        return _Regions(
-            len(rows), len(columns), np.array(edges, np.int64).reshape(-1, 3), np.array(runs, np.int64).reshape(-1)
-        )
-
-    def _runs(self, taps: np.ndarray) -> list[list[int]]:
-        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; of each the first
-        element of the input, counted from the pixel's own, the row of w and the channels to sum."""
-        channels = self.in_c // self.groups
-        runs: list[list[int]] = []
-        height = None
-        for tap_h, tap_w, row, count in taps.tolist():
-            place = (tap_h * self.in_w + tap_w) * channels
-            if tap_h == height and [place, row] == [runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]]:
-                runs[-1][2] += count
-            else:
-                runs.append([place, row, count])
-            height = tap_h
-        return runs
-
-    @functools.cached_property
-    def multiply_adds(self) -> int:
-        """Of the whole grid."""
-        return self.images * self.rows * self.columns * self.filters * int(self.taps[:, 3].sum())
-
-
 @dataclass(frozen=True)
 class _Cut:
-    """How a grid is cut into tasks: `threads`; `images`, grid `rows`, pixels of a row (`columns`) and `filters` of a group
-    that a task takes; rows of taps that it sums at a time (`tap_rows`); input rows that it may need (`band_rows`, the first of them `first_row` from its first); bytes of
-    scratch for packed filters (0 if they are not) and for all threads' bands (0 if there is one group)."""
+    """How a grid is cut into tasks.
+
+    images, rows, columns, filters: that a task takes, of the grid and of a group's filters. tap_rows: rows of taps that
+    it sums at a time. band_rows: input rows that it may need, the first of them first_row from its first. packed_bytes,
+    band_bytes: of scratch for packed filters (0 if they are not) and for all threads' bands (0 if there is one group).
+    """
 
     threads: int
     images: int
@@ -206,8 +109,8 @@ def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
 
 
 def _even(count: int, most: int, threads: int, multiple: int = 1) -> int:
-    """The size of parts of `count` things, all but equal, at most `most` in one (or `multiple`, if that is more), and so
-    many that `threads` threads have equally many if they have few."""
+    """The size of parts of `count` things, a multiple: all but equal, at most `most` in one, and, if there are few
+    parts, equally many for each of `threads` threads."""
     parts = max(1, -(-count // max(multiple, most // multiple * multiple)))
     if 1 < parts < _PARTS_PER_THREAD * threads:
         parts = -(-parts // threads) * threads
@@ -225,7 +128,7 @@ def packed_bytes(grid: Grid, itemsize: int) -> int:
 
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
-    """Scratch for packed filters and for the padded band of every thread."""
+    """Scratch for packed filters and for the band of every thread."""
     cut = _cut(grid, itemsize, threads_for(grid.multiply_adds))
     return cut.packed_bytes + cut.band_bytes
 
@@ -363,10 +266,12 @@ def _region(
 @cpu_jit(inner=True)
 def block(
     shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
-    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest, streamed, ahead,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest,
+    streamed, ahead,
 ):  # fmt: skip
-    """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters. x, y, gate
-    point at the grid's first pixel in the first of the images."""
+    """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters, tap_rows
+    rows of taps at a time. x, y, gate point at the grid's first pixel in the first of the images; ahead: channels to
+    fetch of the pixels that follow a tile."""
     for tap in range(0, max(1, taps), tap_rows):
         for i in range(row_classes):
             top, bottom = max(row0, edges[3 * i]), min(row1, edges[3 * i + 3])
@@ -405,7 +310,7 @@ def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gate
     band = at(scratch, thread * image_block * band_rows * in_w * in_c)
     if groups > 1:
         x_image = band_rows * in_w * channels
-    ahead = channels if runs.size == 3 and groups == 1 else 0  # a 1x1 convolution reads each pixel but once from memory
+    ahead = channels if runs.size == 3 and groups == 1 else 0  # for a 1x1 convolution
     parts = (images + image_block - 1) // image_block * bands * blocks
     tasks = parts * ((per_group + filter_block - 1) // filter_block)
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):

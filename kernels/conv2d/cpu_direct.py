@@ -13,12 +13,13 @@ import functools
 import numpy as np
 
 from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_grid import Grid
 from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
 
 
 @functools.lru_cache(maxsize=1024)
-def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
+def grid_of(problem: Conv2DProblem) -> Grid:
     """The pixels of y and the taps that feed them."""
     p = problem
     channels = p.C // p.groups
@@ -35,7 +36,7 @@ def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
     N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
     if p.is_matrix_product:
         N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
-    return cpu_taps.Grid(
+    return Grid(
         N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0,
         np.array(taps, np.int64), p.R * p.S * channels, p.groups, p.K,
     )  # fmt: skip
