@@ -43,8 +43,9 @@ from fastconv.kernels.registry import kernel
 _TASKS = 16  # chunks of passes times shares of the filter, if there is work for as many
 _TASK_WORK = 1 << 19  # multiply-adds that are worth a task
 _SHARE_BYTES = 1 << 18  # of gw that a task sums: they stay in the level-2 cache
-_CHUNK_MOVES = 10  # of a filter that a chunk more is worth: its sums are written, read and added, and threads wait
-_SHARE_PANELS = 4  # at least, since each share packs all gradients
+_CHUNK_MOVES = 10  # of a filter's elements are worth a chunk: its sums are written, read and added, and threads wait
+_CHUNK_PIXELS = 256  # at least, or its sums take longer to write than to make
+_SHARE_PANELS = 8  # at least, since each share packs all gradients
 _PASS_PIXELS, _FEW_PIXELS = 448, 112  # that a pass sums, at most and, if there are as many, at least
 _PASS_BYTES = 1 << 18  # of x and gy that a pass takes, unless it sums the fewest pixels: they stay in the level-2 cache
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
@@ -95,7 +96,8 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     first_segment.append(len(segments))
     tasks = max(1, min(_TASKS, p.flops // 2 // _TASK_WORK))
     data_size = p.N * (p.H * p.W * p.C + p.P * p.Q * p.K)
-    shares, chunks = _cut(tasks, elements * p.K, data_size, p.itemsize, panels * p.groups)
+    most_chunks = max(1, p.N * p.P * p.Q // _CHUNK_PIXELS)
+    shares, chunks = _cut(tasks, most_chunks, elements * p.K, data_size, p.itemsize, panels * p.groups)
     pixel_bytes = (p.stride_h * p.stride_w * channels + filters) * p.itemsize
     pixels = max(_FEW_PIXELS, min(_PASS_PIXELS, _PASS_BYTES // pixel_bytes, p.N * p.P * p.Q // chunks))
     rows = max(1, min(p.P, pixels // p.Q))
@@ -113,13 +115,15 @@ def _plan(problem: Conv2DProblem) -> _Plan:
     )  # fmt: skip
 
 
-def _cut(tasks: int, filter_size: int, data_size: int, itemsize: int, panels: int) -> tuple[int, int]:
-    """Shares and chunks, so many tasks or more, that move least: each share reads all data, each chunk writes a filter,
-    which is read and written again."""
+def _cut(tasks: int, most_chunks: int, filter_size: int, data_size: int, itemsize: int, panels: int) -> tuple[int, int]:
+    """Shares and chunks, so many tasks or more if there can be, that move least: each share reads all data, each chunk
+    writes a filter, which is read and written again."""
     most = -(-panels // _SHARE_PANELS)
     least = min(most, -(-filter_size * itemsize // _SHARE_BYTES))
-    cuts = [(shares, -(-tasks // shares)) for shares in range(least, max(least, min(most, tasks)) + 1)]
-    return min(cuts, key=lambda cut: cut[0] * data_size + _CHUNK_MOVES * cut[1] * filter_size)
+    most = max(least, min(most, tasks))
+    cuts = [(shares, min(most_chunks, -(-tasks // shares))) for shares in range(least, most + 1)]
+    enough = [cut for cut in cuts if cut[0] * cut[1] >= tasks]
+    return min(enough or cuts[-1:], key=lambda cut: cut[0] * data_size + _CHUNK_MOVES * cut[1] * filter_size)
 
 
 def _threads(problem: Conv2DProblem) -> int:
