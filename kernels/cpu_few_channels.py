@@ -75,12 +75,17 @@ def unsupported(problem) -> str | None:
 
 
 def pays(problem) -> bool:
-    """Whether the runs of the filter's elements are short."""
+    """Whether the runs of the filter's elements are so short that tiles should not walk along them."""
+    return problem.S * problem.C < 6
+
+
+def pooled_pays(problem) -> bool:
+    """The same where the convolution's output need not be written and read."""
     return problem.S * problem.C < 16
 
 
 def filter_pays(problem) -> bool:
-    """The same where they would be copied."""
+    """The same where what the elements see would be copied."""
     return problem.S * problem.C < 32
 
 
