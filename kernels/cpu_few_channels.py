@@ -79,13 +79,8 @@ def pays(problem) -> bool:
     return problem.S * problem.C < 6
 
 
-def pooled_pays(problem) -> bool:
-    """The same where the convolution's output need not be written and read."""
-    return problem.S * problem.C < 16
-
-
-def filter_pays(problem) -> bool:
-    """The same where what the elements see would be copied."""
+def pays_for_memory(problem) -> bool:
+    """The same where other kernels would write and read more: the convolution's output, or what elements see."""
     return problem.S * problem.C < 32
 
 
