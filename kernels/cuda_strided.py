@@ -7,6 +7,7 @@ lines of which most is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, impor
 THREADS = 256
 AXES = 5  # of a walk, once those that lie one after another in all operands count as one
 
-COPY, ADD, SUBTRACT, MULTIPLY, MAXIMUM, MINIMUM, EQUAL, UNEQUAL = range(8)
+COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, EQUAL, UNEQUAL = range(9)
+ROOT, LEAK, LEAK_SLOPE, TIMES_NEGATIVE = range(9, 13)
 
 
 class Walk(NamedTuple):
@@ -53,7 +55,8 @@ def copy(x: Any, y: Any) -> list[Launch]:
 def combine(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
     """y[...] = a + b, or another of the kinds; y may be a or b.
 
-    EQUAL and UNEQUAL give 1 for true and 0 for false.
+    EQUAL and UNEQUAL give 1 for true and 0 for false. ROOT is sqrt(a), at least b. LEAK is a where that is positive, else
+    a * b; LEAK_SLOPE its slope: 1 where a is positive, b where negative, 0 at 0. TIMES_NEGATIVE is min(a, 0) * b.
     """
     return _launch(kind, a, b, y)
 
@@ -132,6 +135,19 @@ def _combine(a, b, y, kind, walk):
                 v = v - w
             elif kind == MULTIPLY:
                 v = v * w
+            elif kind == DIVIDE:
+                v = v / w
+            elif kind == ROOT:
+                v = math.sqrt(v)
+                if v < w:
+                    v = w
+            elif kind == LEAK:
+                if not v > float32(0):
+                    v = v * w
+            elif kind == LEAK_SLOPE:
+                v = float32(1) if v > float32(0) else w if v < float32(0) else float32(0)
+            elif kind == TIMES_NEGATIVE:
+                v = float32(0) if v > float32(0) else v * w
             elif kind == MAXIMUM:
                 v = w if w > v or w != w else v  # a NaN of either
             elif kind == MINIMUM:

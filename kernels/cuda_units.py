@@ -1,5 +1,6 @@
 """Sums over some axes of an array on a GPU: a block takes 32 sums, 16 threads take turns at the terms of each.
 
+A few long sums are cut into chunks, a block each, whose sums a second launch adds: how follows from the shape alone.
 Limited by bytes where the sums lie side by side, as those of channels or of a layer's units do.
 """
 
@@ -9,11 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_chunks import Chunks
 
 WARP = 32  # sums of a block
 SHARES = 16  # threads of a sum
 BLOCK = WARP * SHARES
+LEAST = 512  # terms of a chunk
 
 
 class Units(NamedTuple):
@@ -62,10 +65,27 @@ def blocks(units: Units) -> tuple[tuple[int], tuple[int, int]]:
     return (-(-units.units // WARP),), (WARP, SHARES)
 
 
-def sum_over(x: Any, axes: Sequence[int], y: Any) -> list[Launch]:
-    """y = the sums of x over `axes`; y has an element for each, in their order."""
+def chunks_of(units: Units) -> Chunks:
+    """How long sums are cut."""
+    return Chunks.of(units.terms, -(-units.units // WARP), LEAST, SHARES)
+
+
+def sum_over(x: Any, axes: Sequence[int], y: Any, partial: Any = None) -> list[Launch]:
+    """y = the sums of x over `axes`; y has an element for each, in their order.
+
+    partial: to write on, float32, `chunks_of(units_of(x.shape, axes)).number` times as large as y; without it no sum
+        is cut.
+    """
     units = units_of(x.shape, axes)
-    return [Launch(_sum_over, *blocks(units), (x, y, units))]
+    (grid,), block = blocks(units)
+    number, each = (1, units.terms) if partial is None else chunks_of(units)
+    if number == 1:
+        return [Launch(_sum_over, (grid, 1), block, (x, y, each, units))]
+    rows = Units(units.units, units.units, 0, 1, number, number, 0, units.units)
+    return [
+        Launch(_sum_over, (grid, number), block, (x, partial, each, units)),
+        Launch(_sum_over, (grid, 1), block, (partial, y, number, rows)),
+    ]
 
 
 @device_function
@@ -97,17 +117,18 @@ def shared_sum(shares, lane, share, value):
     return shares[lane]
 
 
-@cuda_jit(FLOATS, FLOATS, Units, launch_bounds=BLOCK)
-def _sum_over(x, y, u):
+@cuda_jit(FLOATS, FLOATS, int32, Units, launch_bounds=BLOCK)
+def _sum_over(x, y, each, u):
     shares = cuda.shared.array(BLOCK, float32)
-    lane, share = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y)
+    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.y)
     unit = uint32(cuda.blockIdx.x * WARP + lane)
     total = float32(0)
     if unit < uint32(u.units):
-        first, term = first_of(unit, u), share
-        while term < uint32(u.terms):
+        first, term = first_of(unit, u), uint32(chunk * each + share)
+        end = uint32(min(int32(u.terms), int32((chunk + 1) * each)))
+        while term < end:
             total += x[place_of(first, term, u)]
             term = uint32(term + SHARES)
     total = shared_sum(shares, lane, share, total)
     if unit < uint32(u.units) and share == uint32(0):
-        y[unit] = total
+        y[uint32(chunk * u.units + unit)] = total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.gpu import layers, merging, normalization, reshaping
+from fastconv.gpu import elementwise, layers, merging, normalization, reshaping, sample_normalization
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.program import Recorder
@@ -14,7 +14,14 @@ from fastconv.layers import Layer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
 
-_CLASSES = {**layers.CLASSES, **merging.CLASSES, **normalization.CLASSES, **reshaping.CLASSES}
+_CLASSES = {
+    **elementwise.CLASSES,
+    **layers.CLASSES,
+    **merging.CLASSES,
+    **normalization.CLASSES,
+    **reshaping.CLASSES,
+    **sample_normalization.CLASSES,
+}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
 _METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient"}
 

@@ -1,0 +1,108 @@
+"""Rows of an array on a GPU, wherever their elements lie, and which threads take them.
+
+`cuda_units.Units` says where: its sums are the rows, its terms their elements. A warp takes a row (ALONE); a block
+takes one where rows are long (TOGETHER); and where not the elements of a row but those of neighbouring rows lie side by
+side, as along an image's rows, a block takes 32 rows (ACROSS): each lane has one, and the warps share its elements.
+Sums are taken in an order that follows from the rows alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastconv.kernels.cuda import cuda, device_function, float32, uint32
+from fastconv.kernels.cuda_sums import warp_sum
+from fastconv.kernels.cuda_units import Units
+
+WARP = 32
+WARPS, MOST_WARPS = 8, 32  # of a block, and of one for a long row
+THREADS = WARP * MOST_WARPS
+LONG, VERY_LONG = 1024, 8192  # elements of a row that a block takes, and a large block
+
+ALONE, TOGETHER, ACROSS = range(3)
+
+
+class Sharing(NamedTuple):
+    """How rows are shared out."""
+
+    way: int
+    grid: tuple[int]
+    block: tuple[int, int]
+
+
+def sharing(rows: Units) -> Sharing:
+    """How threads share these rows."""
+    if rows.unit1 == 1 and rows.term1 != 1:
+        return Sharing(ACROSS, (-(-rows.units // WARP),), (WARP, WARPS))
+    if rows.terms < LONG:
+        return Sharing(ALONE, (-(-rows.units // WARPS),), (WARP, WARPS))
+    return Sharing(TOGETHER, (rows.units,), (WARP, WARPS if rows.terms < VERY_LONG else MOST_WARPS))
+
+
+@device_function
+def share_of(way, rows):
+    """A thread's row, its first element of that, from one of its elements to the next, and the row's end.
+
+    A thread beyond the last row has nothing of it: its end is 0.
+    """
+    lane, line = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y)
+    if way == ACROSS:
+        row, term, step = uint32(cuda.blockIdx.x * WARP + lane), line, uint32(cuda.blockDim.y)
+    elif way == ALONE:
+        row, term, step = uint32(cuda.blockIdx.x * WARPS + line), lane, uint32(WARP)
+    else:
+        row, term, step = uint32(cuda.blockIdx.x), uint32(line * WARP + lane), uint32(WARP * cuda.blockDim.y)
+    return row, term, step, uint32(rows.terms) if row < uint32(rows.units) else uint32(0)
+
+
+@device_function
+def start_of(row, rows):
+    """Where a row begins."""
+    outer = uint32(row // uint32(rows.n))
+    return uint32(outer * rows.unit0 + (row - outer * rows.n) * rows.unit1)
+
+
+@device_function
+def place_of(start, term, rows):
+    """Where an element of a row lies."""
+    place = uint32(start + term * rows.term1)
+    if rows.term0 != 0:  # of two axes: only then there is something to divide
+        outer = uint32(term // uint32(rows.m))
+        place = uint32(start + outer * rows.term0 + (term - outer * rows.m) * rows.term1)
+    return place
+
+
+@device_function
+def row_sum(shares, way, value):
+    """The sum over a row's threads, in each of them. shares: shared memory, THREADS numbers."""
+    if way != ACROSS:
+        value = warp_sum(value)
+    if way != ALONE:
+        lane = uint32(cuda.threadIdx.x)
+        shares[uint32(cuda.threadIdx.y * WARP + lane)] = value
+        cuda.syncthreads()
+        value = float32(0)
+        for line in range(cuda.blockDim.y):
+            value += shares[uint32(line * WARP + lane)]
+        cuda.syncthreads()  # the numbers there have been read
+    return value
+
+
+@device_function
+def row_largest(shares, way, value):
+    """The largest over a row's threads, in each of them; NaN if one is. shares: as for `row_sum`."""
+    if way != ACROSS:
+        for bits in (16, 8, 4, 2, 1):
+            other = cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
+            if not other <= value:
+                value = other
+    if way != ALONE:
+        lane = uint32(cuda.threadIdx.x)
+        shares[uint32(cuda.threadIdx.y * WARP + lane)] = value
+        cuda.syncthreads()
+        for line in range(cuda.blockDim.y):
+            other = shares[uint32(line * WARP + lane)]
+            if not other <= value:
+                value = other
+        cuda.syncthreads()
+    return value
