@@ -30,8 +30,8 @@ _INFINITY = float32(math.inf)
 def forward(kind: int, parameters: tuple[float, float, float], x: Any, y: Any) -> list[Launch]:
     """y = activation(x), elementwise; y may be x.
 
-    parameters: RELU: negative_slope, max_value (infinity for none), threshold; ELU: alpha, scale; CELU: alpha; SHRINK and
-        SOFT_SHRINK: threshold; THRESHOLD: threshold, default_value; SQUARE_PLUS: b; others ignore them.
+    parameters: RELU: negative_slope, max_value (infinity for none), threshold; ELU: alpha, scale; CELU: alpha; SHRINK
+        and SOFT_SHRINK: threshold; THRESHOLD: threshold, default_value; SQUARE_PLUS: b; others ignore them.
     """
     return [Launch(_forward, (-(-x.size // THREADS),), (THREADS,), (x, y, x.size, kind, *map(float32, parameters)))]
 

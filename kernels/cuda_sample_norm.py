@@ -14,7 +14,7 @@ import math
 from typing import Any, NamedTuple
 
 from fastconv.kernels import cuda_batch_norm
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_batch_norm import ROWS, SHARES, WARP, channel_sum
 from fastconv.kernels.cuda_batch_norm import THREADS as THREADS_OF_SUMS
 from fastconv.kernels.cuda_rows import THREADS, place_of, row_sum, share_of, sharing, start_of
@@ -73,9 +73,15 @@ def input_gradient(
 
 
 def weight_gradients(
-    gy: Any, x: Any, columns: Units, statistics: tuple[Any, Any], weights: Weights, partial: Any, product: Any, sum_: Any
+    gy: Any,
+    x: Any,
+    columns: Units,
+    statistics: tuple[Any, Any],
+    weights: Weights,
+    partial: Any,
+    gradients: tuple[Any, Any],
 ) -> list[Launch]:
-    """Gamma's gradient into product and beta's into sum_.
+    """The gradients of gamma and beta.
 
     Args:
         columns: as the rows with sums and terms the other way round: a sum for each element of gamma.
@@ -83,14 +89,23 @@ def weight_gradients(
     """
     grid = (-(-columns.units // WARP), partial.shape[0])
     arguments = (gy, x, *statistics, partial, weights, columns)
+    gamma, beta = gradients
     return [
         Launch(_chunk_sums, grid, (WARP, SHARES), arguments),
-        cuda_batch_norm.merged_sums(partial, sum_, product),
+        cuda_batch_norm.merged_sums(partial, beta, gamma),
     ]
 
 
 def _or(array: Any, other: Any) -> Any:
     return other if array is None else array
+
+
+@device_function
+def _weight_of(row, term, weights, rows):
+    """Which element of gamma and beta belongs to an element of a row."""
+    if weights.groups != 1 or weights.period != rows.terms:  # of groups: only then there is something to divide
+        term = uint32(row % uint32(weights.groups) * weights.period + term % uint32(weights.period))
+    return term
 
 
 @cuda_jit(
@@ -125,13 +140,9 @@ def _normalize(x, mean, inverse, gamma, beta, y, way, has_mean, has_gamma, has_b
         if has_mean:
             mean[row] = middle
         inverse[row] = factor
-    first = uint32(row % uint32(weights.groups) * weights.period)
     term = begin
     while term < end:
-        place, at = place_of(start, term, rows), term
-        if weights.period != rows.terms:
-            at = uint32(term % uint32(weights.period))
-        at = uint32(first + at)
+        place, at = place_of(start, term, rows), _weight_of(row, term, weights, rows)
         v = (x[place] - middle) * factor
         if has_gamma:
             v *= gamma[at]
@@ -152,17 +163,13 @@ def _input_gradient(gy, x, mean, inverse, gamma, gx, way, has_mean, has_gamma, e
         factor = inverse[row]
         if has_mean:
             middle = mean[row]
-    first = uint32(row % uint32(weights.groups) * weights.period)
     total, along = float32(0), float32(0)
     term = begin
     while term < end:
         place = place_of(start, term, rows)
         slope = gy[place]
         if has_gamma:
-            at = term
-            if weights.period != rows.terms:
-                at = uint32(term % uint32(weights.period))
-            slope *= gamma[uint32(first + at)]
+            slope *= gamma[_weight_of(row, term, weights, rows)]
         total += slope
         along += slope * (x[place] - middle)
         term = uint32(term + step)
@@ -179,10 +186,7 @@ def _input_gradient(gy, x, mean, inverse, gamma, gx, way, has_mean, has_gamma, e
         place = place_of(start, term, rows)
         slope = gy[place]
         if has_gamma:
-            at = term
-            if weights.period != rows.terms:
-                at = uint32(term % uint32(weights.period))
-            slope *= gamma[uint32(first + at)]
+            slope *= gamma[_weight_of(row, term, weights, rows)]
         gx[place] = (slope - total - (x[place] - middle) * factor * along) * factor
         term = uint32(term + step)
 

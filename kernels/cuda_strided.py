@@ -55,8 +55,8 @@ def copy(x: Any, y: Any) -> list[Launch]:
 def combine(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
     """y[...] = a + b, or another of the kinds; y may be a or b.
 
-    EQUAL and UNEQUAL give 1 for true and 0 for false. ROOT is sqrt(a), at least b. LEAK is a where that is positive, else
-    a * b; LEAK_SLOPE its slope: 1 where a is positive, b where negative, 0 at 0. TIMES_NEGATIVE is min(a, 0) * b.
+    EQUAL and UNEQUAL give 1 for true and 0 for false. ROOT is sqrt(a), at least b. LEAK is a where that is positive,
+    else a * b; LEAK_SLOPE its slope: 1 where a is positive, b where negative, 0 at 0. TIMES_NEGATIVE is min(a, 0) * b.
     """
     return _launch(kind, a, b, y)
 

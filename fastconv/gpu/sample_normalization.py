@@ -10,7 +10,7 @@ from fastconv.gpu.along import Along
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_batch_norm, cuda_sample_norm
 from fastconv.kernels.cuda_sample_norm import Weights
-from fastconv.kernels.cuda_units import units_of
+from fastconv.kernels.cuda_units import Units, units_of
 from fastconv.layers import GroupNormalization, Layer, LayerNormalization, UnitNormalization
 from fastconv.layers.sample_normalization import LEAST_NORM
 from fastconv.models.plan import BackwardStep
@@ -20,6 +20,9 @@ class _ByRows(Recorded):
     """Base: a subclass says where rows lie: `look_at` sets `along`, `rows`, `columns` and `weights`."""
 
     along: Along
+    rows: Units
+    columns: Units
+    weights: Weights
 
     def look_at(self, x: Any) -> None:
         """Find the rows of an input."""
@@ -53,12 +56,12 @@ class _ByRows(Recorded):
         gamma, beta = self._gamma_and_beta
         if back.need_weight_grad and (gamma is not None or beta is not None):
             partial = self.empty(cuda_batch_norm.partial_shape(self.columns.terms, self.columns.units))
-            product, total = (
+            gradients = tuple(
                 self.empty((self.columns.units,)) if weight is None else self.gradient_of(weight)
                 for weight in (gamma, beta)
             )
-            given = self.columns, statistics, self.weights, partial, product, total
-            self._recorder.add(cuda_sample_norm.weight_gradients(memory, self._before, *given))
+            sums = self.columns, statistics, self.weights, partial, gradients
+            self._recorder.add(cuda_sample_norm.weight_gradients(memory, self._before, *sums))
             self.add_penalty_slopes(back)
         if not back.need_input_grad:
             return None

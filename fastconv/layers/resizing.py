@@ -13,6 +13,7 @@ from fastconv.layers.convolution import positive
 from fastconv.layers.interpolation import resample, taps
 from fastconv.layers.layout import from_last, to_last
 from fastconv.layers.spatial import SpatialLayer, read_interpolation
+from fastconv.layers.tensor import is_symbolic
 from fastconv.ops.arrays import resolve_data_format
 
 Window = tuple[int, int, int, int]  # first row, first column, rows, columns
@@ -36,8 +37,10 @@ class ImageLayer(SpatialLayer):
             raise ValueError(f"{type(self).__name__} takes images only: bounding_box_format must be None.")
         super().__init__(**options)
 
-    def __call__(self, x: Any, training: bool | None = None) -> np.ndarray:
-        """The output for a batch or for a single image."""
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """The output for a batch or for a single image, or for a tensor of a model."""
+        if is_symbolic(x):
+            return super().__call__(x, training)
         x = np.asarray(x)
         return super().__call__(x[np.newaxis], training)[0] if x.ndim == 3 else super().__call__(x, training)
 

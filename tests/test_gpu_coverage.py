@@ -1,0 +1,124 @@
+"""Every layer, activation and regularizer of the package runs on a GPU, or stands here with the reason why not.
+
+A layer that is added later fails here until it has launches in `fastconv/gpu/`, or a reason.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+from lab import lab
+
+import fastconv as keras
+from fastconv import activations, device, layers, regularizers
+from fastconv.gpu import penalties
+from fastconv.gpu.recorded import Unsupported
+from fastconv.layers.merging import Merge
+
+IMAGES = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype("float32")
+STEPS, FEATURES = IMAGES.reshape(2, 8, 9), IMAGES.reshape(2, 72)
+
+# What a layer's class needs; those of whom nothing is said here need nothing, and take images.
+ARGUMENTS = {
+    "Activation": ("tanh",),
+    "AlphaDropout": (0.5,),
+    "CenterCrop": (2, 3),
+    "Conv1D": (2, 3),
+    "Conv1DTranspose": (2, 3),
+    "Conv2D": (2, 3),
+    "Conv2DTranspose": (2, 3),
+    "Cropping2D": (1,),
+    "Dense": (2,),
+    "DepthwiseConv1D": (3,),
+    "DepthwiseConv2D": (3,),
+    "Dropout": (0.5,),
+    "GaussianDropout": (0.5,),
+    "GaussianNoise": (0.5,),
+    "GroupNormalization": (3,),
+    "Permute": ((3, 1, 2),),
+    "RandomBrightness": (0.5,),
+    "RandomContrast": (0.5,),
+    "RandomCrop": (2, 3),
+    "RandomRotation": (0.5,),
+    "RandomTranslation": (0.5, 0.5),
+    "RandomZoom": (0.5,),
+    "RepeatVector": (2,),
+    "Rescaling": (0.5,),
+    "Reshape": ((6, -1),),
+    "Resizing": (2, 3),
+    "SeparableConv1D": (2, 3),
+    "SeparableConv2D": (2, 3),
+    "SpatialDropout1D": (0.5,),
+    "SpatialDropout2D": (0.5,),
+}
+NOISE = "what is random in it is drawn on the CPU"
+FOR_THE_CPU = {
+    "ActivityRegularization": "a penalty on what goes through",
+    "AlphaDropout": NOISE,
+    "CenterCrop": "prepares data",
+    "GaussianDropout": NOISE,
+    "GaussianNoise": NOISE,
+    "RandomBrightness": NOISE,
+    "RandomContrast": NOISE,
+    "RandomCrop": NOISE,
+    "RandomFlip": NOISE,
+    "RandomRotation": NOISE,
+    "RandomTranslation": NOISE,
+    "RandomZoom": NOISE,
+    "Resizing": "prepares data",
+}
+
+
+def classes_of(module, base):
+    return {name: each for name, each in vars(module).items() if inspect.isclass(each) and issubclass(each, base)}
+
+
+LAYERS = {each.__name__: each for each in classes_of(layers, layers.Layer).values()}
+for name in ("Layer", "InputLayer"):  # that do nothing
+    del LAYERS[name]
+
+
+def input_for(name):
+    if name == "RepeatVector":
+        return FEATURES
+    return STEPS if name.endswith("1D") or name == "Conv1DTranspose" else IMAGES
+
+
+def same_on_both(layer, x):
+    """Whether a model of the layer alone predicts on the GPU as on the CPU."""
+    image = layers.Input(x.shape[1:])
+    model = keras.Model(image, layer([image, image] if isinstance(layer, Merge) else image))
+    expected = model.predict(x, verbose=0)
+    with lab() as launches, device("gpu"):
+        found = model.predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    return len(launches)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_runs_on_a_gpu(name):
+    layer = LAYERS[name](*ARGUMENTS.get(name, ()))
+    if name in FOR_THE_CPU:
+        with pytest.raises(Unsupported):
+            same_on_both(layer, input_for(name))
+    else:
+        same_on_both(layer, input_for(name))
+
+
+def test_there_are_layers_and_reasons_for_none_that_is_gone():
+    assert len(LAYERS) > 60
+    assert FOR_THE_CPU.keys() | ARGUMENTS.keys() <= LAYERS.keys()
+
+
+@pytest.mark.parametrize("name", classes_of(activations, activations.Activation))
+def test_every_activation_runs_on_a_gpu(name):
+    activation = getattr(activations, name)
+    if activation is not activations.Activation:
+        launches = same_on_both(layers.Activation(activation()), FEATURES)
+        assert launches or activation is activations.Linear
+
+
+def test_every_regularizer_runs_on_a_gpu():
+    known = classes_of(regularizers, regularizers.Regularizer)
+    del known["Regularizer"]
+    assert penalties.unsupported(*(regularizer() for regularizer in known.values())) is None
