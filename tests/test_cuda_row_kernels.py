@@ -9,7 +9,7 @@ import pytest
 from lab import run, simulated
 
 from fastconv import activations
-from fastconv.kernels import cuda_batch_norm, cuda_resample, cuda_sample_norm, cuda_softmax, cuda_strided
+from fastconv.kernels import cuda_batch_norm, cuda_prelu, cuda_resample, cuda_sample_norm, cuda_softmax, cuda_strided
 from fastconv.kernels.cuda_rows import ACROSS, ALONE, TOGETHER, sharing
 from fastconv.kernels.cuda_units import chunks_of, sum_over, units_of
 from fastconv.layers.interpolation import INTERPOLATIONS, taps
@@ -142,27 +142,39 @@ def check_resample(kernels):
             gy = numbers(*y.shape, seed=1)
 
 
-def check_learnt_slopes(kernels):
+def check_prelu(kernels):
     x, gy, alpha = numbers(3, 4, 5, 2), numbers(3, 4, 5, 2, seed=1), numbers(4, 1, 2, seed=2)
     x[0, 0, 0], x[0, 0, 1] = 0, np.inf
-    y, slopes, products = (np.full_like(x, np.nan) for _ in range(3))
-    run(kernels.combine(kernels.LEAK, x, alpha, y))
-    close(y, np.where(x > 0, x, x * alpha))
-    run(kernels.combine(kernels.LEAK_SLOPE, x, alpha, slopes))
-    close(slopes, np.where(x > 0, 1, np.where(x < 0, alpha, 0)))
-    run(kernels.combine(kernels.TIMES_NEGATIVE, x, gy, products))
-    close(products, np.minimum(x, 0) * gy)
-    run(kernels.combine(kernels.ROOT, np.abs(gy), np.array([0.5], "float32"), y))
-    close(y, np.maximum(np.sqrt(np.abs(gy)), 0.5))
-    run(kernels.combine(kernels.DIVIDE, gy, alpha, y))
-    close(y, gy / alpha)
+    slopes = np.where(x > 0, 1, np.where(x < 0, alpha, 0))
+    for turned in (False, True):  # images of channels first
+        views = [array.transpose(0, 3, 1, 2) if turned else array for array in (x, gy, *np.full((3, *x.shape), np.nan))]
+        given = [view.astype("float32", order="A" if turned else "C") for view in views]
+        (first, up, y, gx, products), a = given, alpha.transpose(2, 0, 1) if turned else alpha
+        first = np.ascontiguousarray(first)  # whose layout need not be that of the others
+        run(kernels.leak(first, a, y))
+        run(kernels.leak_backward(up, first, a, gx, products))
+        run(kernels.leak_backward(up, first, a, up, None))
+        back = (0, 2, 3, 1) if turned else (0, 1, 2, 3)
+        close(y.transpose(back), np.where(x > 0, x, x * alpha))
+        close(gx.transpose(back), gy * slopes)
+        close(products.transpose(back), gy * np.minimum(x, 0))
+        close(up, gx)
+
+
+def check_quotients(kernels):
+    a, b, y = numbers(4, 3), numbers(3, seed=1), np.full((4, 3), np.nan, "float32")
+    run(kernels.combine(kernels.DIVIDE, a, b, y))
+    close(y, a / b)
+    run(kernels.combine(kernels.ROOT, np.abs(a), np.array([0.5], "float32"), y))
+    close(y, np.maximum(np.sqrt(np.abs(a)), 0.5))
 
 
 CHECKS = {
     cuda_softmax: check_softmax,
     cuda_sample_norm: check_sample_norm,
     cuda_resample: check_resample,
-    cuda_strided: check_learnt_slopes,
+    cuda_prelu: check_prelu,
+    cuda_strided: check_quotients,
 }
 
 
@@ -184,7 +196,10 @@ PLANTED = [
     (cuda_sample_norm, "if begin == uint32(0) and end > uint32(0)", "if begin == uint32(0)"),
     (cuda_sample_norm, "(chunk + 1) * ROWS", "(chunk + 1) * SHARES"),
     (cuda_resample, "uint32(places[at])) * inner", "uint32(places[at]) * inner)"),
-    (cuda_strided, "w if v < float32(0) else float32(0)", "w"),
+    (cuda_prelu, "alpha[at_alpha] if v < float32(0) else float32(0)", "alpha[at_alpha]"),
+    (cuda_prelu, "v, slope = x[at_x], gy[at]", "v, slope = x[at_x], gy[at_x]"),
+    (cuda_prelu, "has_products:", "not has_products:"),
+    (cuda_strided, "math.sqrt(v)\n                if v < w", "math.sqrt(v)\n                if w < v"),
 ]
 
 

@@ -313,7 +313,7 @@ MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_losses", "cuda_strided",
 MODULES += ["cuda_sample_norm", "cuda_softmax"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
     MODULES += ["cuda_clipping", "cuda_constraints", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_penalties", "cuda_resample", "cuda_units", "cuda_updates"]
+    MODULES += ["cuda_penalties", "cuda_prelu", "cuda_resample", "cuda_units", "cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -27,7 +27,10 @@ def same_on_both(build, x=X, steps=1, frozen=()):
             layer.trainable = layer.name not in frozen
         model.compile(optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
         with lab(), device(name):
-            losses = [model.train_on_batch(x, Y) for _ in range(steps)]
+            losses = [model.train_on_batch(x, Y)]
+            memory = model._runner and model._runner.memory.allocated_bytes
+            losses += [model.train_on_batch(x, Y) for _ in range(steps - 1)]
+            assert (model._runner and model._runner.memory.allocated_bytes) == memory, "a step allocates nothing"
             losses.append(model.evaluate(x[:3], Y[:3], verbose=0))
             results.append([losses, model.predict(x[:3], verbose=0), *model.get_weights()])
     for one, other in zip(*results, strict=True):

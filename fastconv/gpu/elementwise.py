@@ -10,8 +10,7 @@ from fastconv.gpu import penalties
 from fastconv.gpu.along import Along
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_activations, cuda_softmax
-from fastconv.kernels.cuda_strided import LEAK, LEAK_SLOPE, MULTIPLY, TIMES_NEGATIVE, combine
+from fastconv.kernels import cuda_activations, cuda_prelu, cuda_softmax
 from fastconv.layers import Activation, Layer, PReLU
 from fastconv.layers.layout import from_last, in_memory
 from fastconv.models.plan import BackwardStep
@@ -169,23 +168,18 @@ class _PReLU(Recorded):
     def forward(self, x: Any, training: bool) -> Any:
         self._x, y = x, self.like(x)
         self._alpha = self._parameters.of(self.layer.alpha)
-        self._recorder.add(combine(LEAK, x, self._alpha, y))
+        self._recorder.add(cuda_prelu.leak(x, self._alpha, y))
         return y
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         x, alpha = self._x, self.layer.alpha
-        if back.need_weight_grad:
+        products = self.like(x) if back.need_weight_grad else None
+        self._recorder.add(cuda_prelu.leak_backward(gy, x, self._alpha, gy, products))
+        if products is not None:
             shared = sorted({0, *(self.layer.shared_axes or ())})
             order = (*shared, *(axis for axis in range(x.ndim) if axis not in shared))
-            products = self.like(x)
-            self._recorder.add(combine(TIMES_NEGATIVE, x, gy, products))
             self.sum_over(self.contiguous(products.transpose(order)), range(len(shared)), self.gradient_of(alpha))
             self.add_penalty_slopes(back)
-        if not back.need_input_grad:
-            return None
-        slopes = self.like(x)
-        self._recorder.add(combine(LEAK_SLOPE, x, self._alpha, slopes))
-        self._recorder.add(combine(MULTIPLY, gy, slopes, gy))
         return gy
 
 
