@@ -148,7 +148,7 @@ def check_prelu(kernels):
     slopes = np.where(x > 0, 1, np.where(x < 0, alpha, 0))
     for turned in (False, True):  # images of channels first
         views = [array.transpose(0, 3, 1, 2) if turned else array for array in (x, gy, *np.full((3, *x.shape), np.nan))]
-        given = [view.astype("float32", order="A" if turned else "C") for view in views]
+        given = [view.astype("float32", order="K") for view in views]
         (first, up, y, gx, products), a = given, alpha.transpose(2, 0, 1) if turned else alpha
         first = np.ascontiguousarray(first)  # whose layout need not be that of the others
         run(kernels.leak(first, a, y))
