@@ -1,7 +1,9 @@
 """Sums over some axes of an array on a GPU: a block takes 32 sums, 16 threads take turns at the terms of each.
 
-A few long sums are cut into chunks, a block each, whose sums a second launch adds: how follows from the shape alone.
-Limited by bytes where the sums lie side by side, as those of channels or of a layer's units do.
+Few sums of many terms, such as a bias's gradient over all pixels of a batch, would leave most of a GPU without a block,
+and each thread waits for one load after another: their terms are cut into chunks, and a second launch adds the chunks'
+sums in their order. Limited by bytes, x read once, where the sums lie side by side, as those of channels or of a
+layer's units do; sums whose terms lie side by side read lines of which a block uses a part at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from fastconv.kernels.cuda_chunks import Chunks
 WARP = 32  # sums of a block
 SHARES = 16  # threads of a sum
 BLOCK = WARP * SHARES
-LEAST = 512  # terms of a chunk
+LEAST = 32 * SHARES  # terms of a chunk
 
 
 class Units(NamedTuple):
@@ -65,27 +67,28 @@ def blocks(units: Units) -> tuple[tuple[int], tuple[int, int]]:
     return (-(-units.units // WARP),), (WARP, SHARES)
 
 
-def chunks_of(units: Units) -> Chunks:
-    """How long sums are cut."""
-    return Chunks.of(units.terms, -(-units.units // WARP), LEAST, SHARES)
+def partial_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, int]:
+    """(chunks, sums): the shape of what the sums over `axes` of an array of that shape are kept in."""
+    units = units_of(shape, axes)
+    return _chunks(units).number, units.units
 
 
 def sum_over(x: Any, axes: Sequence[int], y: Any, partial: Any = None) -> list[Launch]:
     """y = the sums of x over `axes`; y has an element for each, in their order.
 
-    partial: to write on, float32, `chunks_of(units_of(x.shape, axes)).number` times as large as y; without it no sum
-        is cut.
+    partial: of `partial_shape`, to write on; None to take all terms of a sum as one chunk.
     """
     units = units_of(x.shape, axes)
-    (grid,), block = blocks(units)
-    number, each = (1, units.terms) if partial is None else chunks_of(units)
-    if number == 1:
-        return [Launch(_sum_over, (grid, 1), block, (x, y, each, units))]
-    rows = Units(units.units, units.units, 0, 1, number, number, 0, units.units)
-    return [
-        Launch(_sum_over, (grid, number), block, (x, partial, each, units)),
-        Launch(_sum_over, (grid, 1), block, (partial, y, number, rows)),
-    ]
+    grid, block = blocks(units)
+    chunks = Chunks(1, units.terms) if partial is None else _chunks(units)
+    if chunks.number == 1:
+        return [Launch(_sum_over, grid, block, (x, y, units, units.terms))]
+    first = Launch(_sum_over, (*grid, chunks.number), block, (x, partial, units, chunks.terms))
+    return [first, *sum_over(partial, (0,), y)]
+
+
+def _chunks(units: Units) -> Chunks:
+    return Chunks.of(units.terms, -(-units.units // WARP), LEAST)
 
 
 @device_function
@@ -117,15 +120,15 @@ def shared_sum(shares, lane, share, value):
     return shares[lane]
 
 
-@cuda_jit(FLOATS, FLOATS, int32, Units, launch_bounds=BLOCK)
-def _sum_over(x, y, each, u):
+@cuda_jit(FLOATS, FLOATS, Units, int32, launch_bounds=BLOCK)
+def _sum_over(x, y, u, terms):
     shares = cuda.shared.array(BLOCK, float32)
     lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.y)
     unit = uint32(cuda.blockIdx.x * WARP + lane)
     total = float32(0)
     if unit < uint32(u.units):
-        first, term = first_of(unit, u), uint32(chunk * each + share)
-        end = uint32(min(int32(u.terms), int32((chunk + 1) * each)))
+        first, term = first_of(unit, u), uint32(chunk * terms + share)
+        end = uint32(min(u.terms, int32((chunk + 1) * terms)))
         while term < end:
             total += x[place_of(first, term, u)]
             term = uint32(term + SHARES)

@@ -11,7 +11,7 @@ from lab import run, simulated
 from fastconv import activations
 from fastconv.kernels import cuda_batch_norm, cuda_prelu, cuda_resample, cuda_sample_norm, cuda_softmax, cuda_strided
 from fastconv.kernels.cuda_rows import ACROSS, ALONE, TOGETHER, sharing
-from fastconv.kernels.cuda_units import chunks_of, sum_over, units_of
+from fastconv.kernels.cuda_units import units_of
 from fastconv.layers.interpolation import INTERPOLATIONS, taps
 from fastconv.testing import SimulationError
 
@@ -214,18 +214,6 @@ def test_a_planted_fault_is_found(module, right, wrong, tmp_path):
     spec.loader.exec_module(planted)
     with pytest.raises((AssertionError, SimulationError, IndexError)):
         CHECKS[module](planted)
-
-
-def test_long_sums_are_cut_and_give_the_same_bits():
-    x = numbers(3, 700, 5)
-    units = units_of(x.shape, (0, 1))
-    partial, found = np.full((chunks_of(units).number, 5), np.nan, "float32"), []
-    assert len(partial) > 1
-    for _ in range(2):
-        found.append(np.full(5, np.nan, "float32"))
-        run(sum_over(x, (0, 1), found[-1], partial))
-    close(found[0], x.sum((0, 1), dtype=float), atol=1e-5)
-    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("shape, axes", [((9, 64), (1,)), ((2, 1024), (1,)), ((3, 9, 64), (1,))])

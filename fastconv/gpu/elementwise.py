@@ -178,7 +178,9 @@ class _PReLU(Recorded):
         if products is not None:
             shared = sorted({0, *(self.layer.shared_axes or ())})
             order = (*shared, *(axis for axis in range(x.ndim) if axis not in shared))
-            self.sum_over(self.contiguous(products.transpose(order)), range(len(shared)), self.gradient_of(alpha))
+            self._recorder.sum_over(
+                self.contiguous(products.transpose(order)), range(len(shared)), self.gradient_of(alpha)
+            )
             self.add_penalty_slopes(back)
         return gy
 

@@ -123,7 +123,7 @@ class _Transpose(_Kernel):
                 "conv2d_backward_filter", problem, gy, self._images, gw.reshape(problem.w_shape), None
             )
             for bias in gb:
-                self.sum_over(gy, (0, 1, 2), bias)
+                self._recorder.sum_over(gy, (0, 1, 2), bias)
             self.add_penalty_slopes(back)
         if not back.need_input_grad:
             return None

@@ -48,7 +48,7 @@ class _Merge(Recorded):
             if view.shape != gy.shape:
                 spread = [axis for axis, size in enumerate(view.shape) if size != gy.shape[axis]]
                 total = self.empty(view.shape)
-                self.sum_over(self.contiguous(part), spread, total)
+                self._recorder.sum_over(self.contiguous(part), spread, total)
                 part = total
             gradients.append(part if part.shape == shape else self.contiguous(part).reshape(shape))
         return gradients

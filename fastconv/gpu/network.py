@@ -14,14 +14,8 @@ from fastconv.layers import Layer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
 
-_CLASSES = {
-    **elementwise.CLASSES,
-    **layers.CLASSES,
-    **merging.CLASSES,
-    **normalization.CLASSES,
-    **reshaping.CLASSES,
-    **sample_normalization.CLASSES,
-}
+_PARTS = elementwise, layers, merging, normalization, reshaping, sample_normalization
+_CLASSES = {layer: recorded for part in _PARTS for layer, recorded in part.CLASSES.items()}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
 _METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient"}
 

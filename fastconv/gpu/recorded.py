@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv.gpu.penalties import Penalty
-from fastconv.kernels import cuda_strided, cuda_units
+from fastconv.kernels import cuda_strided
 from fastconv.layers.layout import from_last, in_memory
 from fastconv.models.plan import BackwardStep, Step
 from fastconv.variable import Variable
@@ -78,13 +78,6 @@ class Recorded:
         y = self.empty(x.shape)
         self._recorder.add(cuda_strided.copy(x, y))
         return y
-
-    def sum_over(self, x: Any, axes: Sequence[int], y: Any) -> None:
-        """Write down: y = the sums of x over `axes`."""
-        units = cuda_units.units_of(x.shape, axes)
-        chunks = cuda_units.chunks_of(units).number
-        partial = None if chunks == 1 else self.empty((chunks, units.units))
-        self._recorder.add(cuda_units.sum_over(x, axes, y, partial))
 
     def like(self, x: Any) -> Any:
         """An array of the program with x's shape and order in memory."""

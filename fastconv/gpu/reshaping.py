@@ -73,7 +73,7 @@ class _RepeatVector(Recorded):
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         gx = self.empty((len(gy), gy.shape[2]))
-        self.sum_over(gy, (1,), gx)
+        self._recorder.sum_over(gy, (1,), gx)
         return gx
 
 
