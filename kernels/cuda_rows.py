@@ -41,9 +41,10 @@ def sharing(rows: Units) -> Sharing:
 
 @device_function
 def share_of(way, rows):
-    """A thread's row, its first element of that, from one of its elements to the next, and the row's end.
+    """A thread's row, its first element there, how `after` goes on from that to the next, and the row's end.
 
-    A thread beyond the last row has nothing of it: its end is 0.
+    An element is its number in the row, its place in memory, and its number along the second axis. A thread beyond the
+    last row has nothing of it: its end is 0.
     """
     lane, line = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y)
     if way == ACROSS:
@@ -52,24 +53,25 @@ def share_of(way, rows):
         row, term, step = uint32(cuda.blockIdx.x * WARPS + line), lane, uint32(WARP)
     else:
         row, term, step = uint32(cuda.blockIdx.x), uint32(line * WARP + lane), uint32(WARP * cuda.blockDim.y)
-    return row, term, step, uint32(rows.terms) if row < uint32(rows.units) else uint32(0)
+    outer_row = uint32(row // uint32(rows.n))
+    start = uint32(outer_row * rows.unit0 + (row - outer_row * rows.n) * rows.unit1)
+    outer, outer_step = uint32(term // uint32(rows.m)), uint32(step // uint32(rows.m))
+    inner, inner_step = uint32(term - outer * rows.m), uint32(step - outer_step * rows.m)
+    first = term, uint32(start + outer * rows.term0 + inner * rows.term1), inner
+    carry = uint32(rows.term0 - rows.m * rows.term1)  # to the next line along the first axis
+    steps = step, uint32(outer_step * rows.term0 + inner_step * rows.term1), inner_step, carry
+    return row, first, steps, uint32(rows.terms) if row < uint32(rows.units) else uint32(0)
 
 
 @device_function
-def start_of(row, rows):
-    """Where a row begins."""
-    outer = uint32(row // uint32(rows.n))
-    return uint32(outer * rows.unit0 + (row - outer * rows.n) * rows.unit1)
-
-
-@device_function
-def place_of(start, term, rows):
-    """Where an element of a row lies."""
-    place = uint32(start + term * rows.term1)
-    if rows.term0 != 0:  # of two axes: only then there is something to divide
-        outer = uint32(term // uint32(rows.m))
-        place = uint32(start + outer * rows.term0 + (term - outer * rows.m) * rows.term1)
-    return place
+def after(element, steps, rows):
+    """A thread's next element of its row: no division is needed from one to the next."""
+    term, place, inner = element
+    step, place_step, inner_step, carry = steps
+    place, inner = uint32(place + place_step), uint32(inner + inner_step)
+    if inner >= uint32(rows.m):
+        place, inner = uint32(place + carry), uint32(inner - rows.m)
+    return uint32(term + step), place, inner
 
 
 @device_function

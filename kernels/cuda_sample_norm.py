@@ -17,27 +17,30 @@ from fastconv.kernels import cuda_batch_norm
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
 from fastconv.kernels.cuda_batch_norm import ROWS, SHARES, WARP, channel_sum
 from fastconv.kernels.cuda_batch_norm import THREADS as THREADS_OF_SUMS
-from fastconv.kernels.cuda_rows import THREADS, place_of, row_sum, share_of, sharing, start_of
-from fastconv.kernels.cuda_units import Units, first_of
-from fastconv.kernels.cuda_units import place_of as place_of_term
+from fastconv.kernels.cuda_rows import THREADS, after, row_sum, share_of, sharing
+from fastconv.kernels.cuda_units import Units, first_of, place_of, units_of
 
 
 class Weights(NamedTuple):
-    """Which element of gamma and beta, and which row, belong to an element: see `of_rows` and `of_groups`."""
+    """Which element of gamma and beta belongs to an element of a row, and which row to a term of their gradients."""
 
     groups: int  # rows with different elements of gamma, one after another
     period: int  # elements of gamma that a row has
-    span: int  # elements with one gamma that follow each other in one row
+    span: int  # terms that follow each other in one row
 
-    @classmethod
-    def of_rows(cls, rows: Units) -> Weights:
-        """Each row has all of gamma."""
-        return cls(1, rows.terms, 1)
 
-    @classmethod
-    def of_groups(cls, groups: int, channels: int, pixels: int) -> Weights:
-        """The rows of a sample are its groups, each with `channels` elements of gamma for each of `pixels`."""
-        return cls(groups, channels, pixels)
+def whole(rows: Units) -> Weights:
+    """For rows that have all of gamma each, in the order of their elements."""
+    return Weights(1, rows.terms, 1)
+
+
+def grouped(samples: int, pixels: int, groups: int, channels: int) -> tuple[Units, Units, Weights]:
+    """Rows, columns and weights for groups of `channels` channels: an array (samples, pixels, groups * channels)."""
+    width = groups * channels
+    # Pixels and channels stay two axes even where one would do: gamma follows the second.
+    row, terms = (groups, pixels * width, channels), (channels, width, int(channels > 1))
+    rows = Units(samples * groups, *row, pixels * channels, *terms)
+    return rows, units_of((samples * pixels, width), (0,)), Weights(groups, channels, pixels)
 
 
 def normalize(
@@ -101,11 +104,10 @@ def _or(array: Any, other: Any) -> Any:
 
 
 @device_function
-def _weight_of(row, term, weights, rows):
+def _weight_of(row, element, weights, rows):
     """Which element of gamma and beta belongs to an element of a row."""
-    if weights.groups != 1 or weights.period != rows.terms:  # of groups: only then there is something to divide
-        term = uint32(row % uint32(weights.groups) * weights.period + term % uint32(weights.period))
-    return term
+    term, _, inner = element
+    return uint32(row % uint32(weights.groups) * weights.period + (inner if weights.period == rows.m else term))
 
 
 @cuda_jit(
@@ -114,20 +116,19 @@ def _weight_of(row, term, weights, rows):
 )
 def _normalize(x, mean, inverse, gamma, beta, y, way, has_mean, has_gamma, has_beta, epsilon, weights, rows):
     shares = cuda.shared.array(THREADS, float32)
-    row, begin, step, end = share_of(way, rows)
-    start = start_of(row, rows)
+    row, first, steps, end = share_of(way, rows)
     middle, squares = float32(0), float32(0)
     if has_mean:
-        term = begin
-        while term < end:
-            middle += x[place_of(start, term, rows)]
-            term = uint32(term + step)
+        element = first
+        while element[0] < end:
+            middle += x[element[1]]
+            element = after(element, steps, rows)
         middle = row_sum(shares, way, middle) / float32(rows.terms)
-    term = begin
-    while term < end:
-        d = x[place_of(start, term, rows)] - middle
+    element = first
+    while element[0] < end:
+        d = x[element[1]] - middle
         squares += d * d
-        term = uint32(term + step)
+        element = after(element, steps, rows)
     squares = row_sum(shares, way, squares)
     if has_mean:
         length = math.sqrt(squares / float32(rows.terms) + epsilon)
@@ -136,18 +137,18 @@ def _normalize(x, mean, inverse, gamma, beta, y, way, has_mean, has_gamma, has_b
         if length < epsilon:
             length = epsilon
     factor = float32(1) / length
-    if begin == uint32(0) and end > uint32(0):
+    if first[0] == uint32(0) and end > uint32(0):
         if has_mean:
             mean[row] = middle
         inverse[row] = factor
-    term = begin
-    while term < end:
-        place, at = place_of(start, term, rows), _weight_of(row, term, weights, rows)
+    element = first
+    while element[0] < end:
+        place, at = element[1], _weight_of(row, element, weights, rows)
         v = (x[place] - middle) * factor
         if has_gamma:
             v *= gamma[at]
         y[place] = v + beta[at] if has_beta else v
-        term = uint32(term + step)
+        element = after(element, steps, rows)
 
 
 @cuda_jit(
@@ -156,23 +157,22 @@ def _normalize(x, mean, inverse, gamma, beta, y, way, has_mean, has_gamma, has_b
 )
 def _input_gradient(gy, x, mean, inverse, gamma, gx, way, has_mean, has_gamma, epsilon, weights, rows):
     shares = cuda.shared.array(THREADS, float32)
-    row, begin, step, end = share_of(way, rows)
-    start = start_of(row, rows)
+    row, first, steps, end = share_of(way, rows)
     middle, factor = float32(0), float32(0)
     if end > uint32(0):
         factor = inverse[row]
         if has_mean:
             middle = mean[row]
     total, along = float32(0), float32(0)
-    term = begin
-    while term < end:
-        place = place_of(start, term, rows)
+    element = first
+    while element[0] < end:
+        place = element[1]
         slope = gy[place]
         if has_gamma:
-            slope *= gamma[_weight_of(row, term, weights, rows)]
+            slope *= gamma[_weight_of(row, element, weights, rows)]
         total += slope
         along += slope * (x[place] - middle)
-        term = uint32(term + step)
+        element = after(element, steps, rows)
     along = row_sum(shares, way, along) * factor
     if has_mean:
         total = row_sum(shares, way, total) / float32(rows.terms)
@@ -181,14 +181,14 @@ def _input_gradient(gy, x, mean, inverse, gamma, gx, way, has_mean, has_gamma, e
         total = float32(0)
         if not factor < float32(1) / epsilon:  # too short: divided by epsilon, whatever x is
             along = float32(0)
-    term = begin
-    while term < end:
-        place = place_of(start, term, rows)
+    element = first
+    while element[0] < end:
+        place = element[1]
         slope = gy[place]
         if has_gamma:
-            slope *= gamma[_weight_of(row, term, weights, rows)]
+            slope *= gamma[_weight_of(row, element, weights, rows)]
         gx[place] = (slope - total - (x[place] - middle) * factor * along) * factor
-        term = uint32(term + step)
+        element = after(element, steps, rows)
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, Weights, Units, launch_bounds=THREADS_OF_SUMS)
@@ -199,15 +199,18 @@ def _chunk_sums(gy, x, mean, inverse, partial, weights, columns):
     end = uint32(min(int32(columns.terms), int32((chunk + 1) * ROWS)))
     total, product = float32(0), float32(0)
     if column < uint32(columns.units):
-        first, group = first_of(column, columns), uint32(column // uint32(weights.period))
-        term = uint32(chunk * ROWS + share)
+        first, term = first_of(column, columns), uint32(chunk * ROWS + share)
+        sample = uint32(term // uint32(weights.span))
+        pixel = uint32(term - sample * weights.span)
+        row = uint32(sample * weights.groups + column // uint32(weights.period))
         while term < end:
-            place = place_of_term(first, term, columns)
-            row = uint32(term // uint32(weights.span) * weights.groups + group)
+            place = place_of(first, term, columns)
             slope = gy[place]
             total += slope
             product += slope * (x[place] - mean[row]) * inverse[row]
-            term = uint32(term + SHARES)
+            term, pixel = uint32(term + SHARES), uint32(pixel + SHARES)
+            while pixel >= uint32(weights.span):
+                pixel, row = uint32(pixel - weights.span), uint32(row + weights.groups)
     total = channel_sum(shares, lane, share, total)
     product = channel_sum(shares, lane, share, product)
     if share == uint32(0) and column < uint32(columns.units):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
-from fastconv.kernels.cuda_rows import THREADS, place_of, row_largest, row_sum, share_of, sharing, start_of
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32
+from fastconv.kernels.cuda_rows import THREADS, after, row_largest, row_sum, share_of, sharing
 from fastconv.kernels.cuda_sums import warp_sum
 from fastconv.kernels.cuda_units import Units
 
@@ -35,25 +35,24 @@ def backward(kind: int, gy: Any, y: Any, gx: Any, rows: Units) -> list[Launch]:
 @cuda_jit(FLOATS, FLOATS, int32, int32, Units, launch_bounds=THREADS)
 def _forward(x, y, kind, way, rows):
     shares = cuda.shared.array(THREADS, float32)
-    row, begin, step, end = share_of(way, rows)
-    start = start_of(row, rows)
+    _, first, steps, end = share_of(way, rows)
     largest = -_INFINITY
-    term = begin
-    while term < end:
-        v = x[place_of(start, term, rows)]
+    element = first
+    while element[0] < end:
+        v = x[element[1]]
         if kind == SPARSEMAX:
             if v > largest:  # a NaN takes part in nothing
                 largest = v
         elif not v <= largest:  # a NaN, too
             largest = v
-        term = uint32(term + step)
+        element = after(element, steps, rows)
     largest = row_largest(shares, way, largest)
     total = float32(0)
     if kind != SPARSEMAX:
-        term = begin
-        while term < end:
-            total += math.exp(x[place_of(start, term, rows)] - largest)
-            term = uint32(term + step)
+        element = first
+        while element[0] < end:
+            total += math.exp(x[element[1]] - largest)
+            element = after(element, steps, rows)
         total = row_sum(shares, way, total)
         if kind == LOG_SOFTMAX:
             total = math.log(total)
@@ -63,13 +62,13 @@ def _forward(x, y, kind, way, rows):
         total, least, goes_on = float32(-1), _INFINITY, float32(1)
         while goes_on > float32(0):
             above, count = float32(0), float32(0)
-            term = begin
-            while term < end:
-                v = x[place_of(start, term, rows)] - largest
+            element = first
+            while element[0] < end:
+                v = x[element[1]] - largest
                 if v > total:
                     above += v
                     count += float32(1)
-                term = uint32(term + step)
+                element = after(element, steps, rows)
             above = row_sum(shares, way, above)
             count = row_sum(shares, way, count)
             fewer = count < least and count > float32(0)
@@ -77,9 +76,9 @@ def _forward(x, y, kind, way, rows):
                 least = count
                 total = (above - float32(1)) / count
             goes_on = warp_sum(float32(1) if fewer else float32(0))
-    term = begin
-    while term < end:
-        place = place_of(start, term, rows)
+    element = first
+    while element[0] < end:
+        place = element[1]
         v = x[place] - largest
         if kind == SOFTMAX:
             v = math.exp(v) / total
@@ -88,18 +87,17 @@ def _forward(x, y, kind, way, rows):
             if kind == SPARSEMAX and v < float32(0):
                 v = float32(0)
         y[place] = v
-        term = uint32(term + step)
+        element = after(element, steps, rows)
 
 
 @cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, Units, launch_bounds=THREADS)
 def _backward(gy, y, gx, kind, way, rows):
     shares = cuda.shared.array(THREADS, float32)
-    row, begin, step, end = share_of(way, rows)
-    start = start_of(row, rows)
+    _, first, steps, end = share_of(way, rows)
     total, count = float32(0), float32(0)
-    term = begin
-    while term < end:
-        place = place_of(start, term, rows)
+    element = first
+    while element[0] < end:
+        place = element[1]
         if kind == SOFTMAX:
             total += gy[place] * y[place]
         elif kind == LOG_SOFTMAX:
@@ -107,13 +105,13 @@ def _backward(gy, y, gx, kind, way, rows):
         elif y[place] > float32(0):
             total += gy[place]
             count += float32(1)
-        term = uint32(term + step)
+        element = after(element, steps, rows)
     total = row_sum(shares, way, total)
     if kind == SPARSEMAX:
         total = total / row_sum(shares, way, count)
-    term = begin
-    while term < end:
-        place = place_of(start, term, rows)
+    element = first
+    while element[0] < end:
+        place = element[1]
         slope, out = gy[place], y[place]
         if kind == SOFTMAX:
             slope = (slope - total) * out
@@ -122,4 +120,4 @@ def _backward(gy, y, gx, kind, way, rows):
         else:
             slope = slope - total if out > float32(0) else float32(0)
         gx[place] = slope
-        term = uint32(term + step)
+        element = after(element, steps, rows)

@@ -3,13 +3,22 @@
 import importlib.util
 import inspect
 import math
+import sys
 
 import numpy as np
 import pytest
 from lab import run, simulated
 
 from fastconv import activations
-from fastconv.kernels import cuda_batch_norm, cuda_prelu, cuda_resample, cuda_sample_norm, cuda_softmax, cuda_strided
+from fastconv.kernels import (
+    cuda_batch_norm,
+    cuda_prelu,
+    cuda_resample,
+    cuda_rows,
+    cuda_sample_norm,
+    cuda_softmax,
+    cuda_strided,
+)
 from fastconv.kernels.cuda_rows import ACROSS, ALONE, TOGETHER, sharing
 from fastconv.kernels.cuda_units import units_of
 from fastconv.layers.interpolation import INTERPOLATIONS, taps
@@ -91,7 +100,9 @@ def check_sample_norm(kernels):
         summed = (0, 1) if grouped else others
         gamma, beta = numbers(2, *(1 if axis in summed else size for axis, size in enumerate(shape)), seed=2)
         rows, columns = units_of(shape, over), units_of(shape, summed)
-        weights = kernels.Weights.of_groups(*grouped, shape[1]) if grouped else kernels.Weights.of_rows(rows)
+        weights = kernels.whole(rows)
+        if grouped:
+            rows, columns, weights = kernels.grouped(*shape)
         y, gx = np.full((2, *shape), np.nan, "float32")
         mean, inverse = np.full((2, rows.units), np.nan, "float32")
         run(kernels.normalize(x, rows, (mean, inverse), (gamma, beta), weights, y, 0.01))
@@ -114,7 +125,7 @@ def check_sample_norm(kernels):
         x, gy, rows = numbers(*shape), numbers(*shape, seed=1), units_of(shape, over)
         x[0, ..., 0] *= 1e-14
         gx, y, inverse = np.full_like(x, np.nan), np.full_like(x, np.nan), np.full(rows.units, np.nan, "float32")
-        weights = kernels.Weights.of_rows(rows)
+        weights = kernels.whole(rows)
         run(kernels.normalize(x, rows, (None, inverse), (None, None), weights, y, 1e-12))
         run(kernels.input_gradient(gy, x, rows, (None, inverse), None, weights, gx, 1e-12))
         length = np.sqrt(np.square(x, dtype=float).sum(over, keepdims=True))
@@ -190,10 +201,13 @@ PLANTED = [
     (cuda_softmax, "total / row_sum(shares, way, count)", "total / row_sum(shares, way, float32(1))"),
     (cuda_softmax, "math.exp(out) * total", "out * total"),
     (cuda_sample_norm, "% uint32(weights.groups) * weights.period", "* weights.period"),
-    (cuda_sample_norm, "// uint32(weights.span) * weights.groups", "// uint32(weights.span)"),
+    (cuda_sample_norm, "uint32(sample * weights.groups + column", "uint32(sample + column"),
+    (cuda_sample_norm, "uint32(row + weights.groups)", "uint32(row + 1)"),
+    (cuda_sample_norm, "inner if weights.period == rows.m else term", "term"),
+    (cuda_sample_norm, "inner if weights.period == rows.m else term", "inner"),
     (cuda_sample_norm, "factor < float32(1) / epsilon", "factor > float32(0)"),
     (cuda_sample_norm, "(slope - total - (x", "(slope - (x"),
-    (cuda_sample_norm, "if begin == uint32(0) and end > uint32(0)", "if begin == uint32(0)"),
+    (cuda_sample_norm, "first[0] == uint32(0) and end > uint32(0)", "first[0] == uint32(0)"),
     (cuda_sample_norm, "(chunk + 1) * ROWS", "(chunk + 1) * SHARES"),
     (cuda_resample, "uint32(places[at])) * inner", "uint32(places[at]) * inner)"),
     (cuda_prelu, "alpha[at_alpha] if v < float32(0) else float32(0)", "alpha[at_alpha]"),
@@ -207,13 +221,42 @@ PLANTED = [
 def test_a_planted_fault_is_found(module, right, wrong, tmp_path):
     source = inspect.getsource(module)
     assert source.count(right) == 1
-    path = tmp_path / "planted.py"
-    path.write_text(source.replace(right, wrong))
-    spec = importlib.util.spec_from_file_location("planted", path)
-    planted = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(planted)
+    planted = made_of(source.replace(right, wrong), tmp_path / "planted.py")
     with pytest.raises((AssertionError, SimulationError, IndexError)):
         CHECKS[module](planted)
+
+
+PLANTED_IN_ROWS = [
+    ("if inner >= uint32(rows.m)", "if inner > uint32(rows.m)"),
+    ("row < uint32(rows.units)", "row <= uint32(rows.units)"),
+    ("        cuda.syncthreads()  # the numbers there have been read\n", ""),
+    ("cuda.blockIdx.x * WARPS + line", "cuda.blockIdx.x * WARP + line"),
+    (
+        "value = float32(0)\n        for line in range(cuda.blockDim.y)",
+        "value = float32(0)\n        for line in range(WARPS)",
+    ),
+]
+
+
+@pytest.mark.parametrize("right, wrong", PLANTED_IN_ROWS, ids=range(len(PLANTED_IN_ROWS)))
+def test_a_fault_in_what_the_kernels_share_is_found(right, wrong, tmp_path, monkeypatch):
+    source = inspect.getsource(cuda_rows)
+    assert source.count(right) == 1
+    monkeypatch.setitem(
+        sys.modules, "planted_rows", made_of(source.replace(right, wrong), tmp_path / "planted_rows.py")
+    )
+    user = inspect.getsource(cuda_softmax).replace("fastconv.kernels.cuda_rows", "planted_rows")
+    with pytest.raises((AssertionError, SimulationError, IndexError)):
+        check_softmax(made_of(user, tmp_path / "planted.py"))
+
+
+def made_of(source, path):
+    """The module of that text."""
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("shape, axes", [((9, 64), (1,)), ((2, 1024), (1,)), ((3, 9, 64), (1,))])
@@ -222,3 +265,4 @@ def test_neighbouring_threads_read_neighbouring_elements(shape, axes):
     (launch,) = cuda_softmax.forward(cuda_softmax.SOFTMAX, x, x.copy(), units_of(shape, axes))
     totals = simulated(launch).totals
     assert totals.loads.moved == totals.loads.ideal and totals.stores.moved == totals.stores.ideal
+    assert totals.atomics.requests == totals.float64_flops == 0

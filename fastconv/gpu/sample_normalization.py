@@ -10,7 +10,7 @@ from fastconv.gpu.along import Along
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_batch_norm, cuda_sample_norm
 from fastconv.kernels.cuda_sample_norm import Weights
-from fastconv.kernels.cuda_units import Units, units_of
+from fastconv.kernels.cuda_units import Units
 from fastconv.layers import GroupNormalization, Layer, LayerNormalization, UnitNormalization
 from fastconv.layers.sample_normalization import LEAST_NORM
 from fastconv.models.plan import BackwardStep
@@ -81,7 +81,7 @@ class _LayerNormalization(_ByRows):
         axis = self.layer.axis
         self.along = Along(self, x, [axis] if isinstance(axis, int) else axis, in_order=True)
         self.rows, self.columns = self.along.rows, self.along.columns
-        self.weights = Weights.of_rows(self.rows)
+        self.weights = cuda_sample_norm.whole(self.rows)
 
 
 class _GroupNormalization(_ByRows):
@@ -93,9 +93,8 @@ class _GroupNormalization(_ByRows):
         self.along = Along(self, x, [self.layer.axis], in_order=True, at_end=True)
         channels = x.shape[self.layer.axis]
         groups = channels if self.layer.groups == -1 else self.layer.groups
-        shape = len(x), math.prod(x.shape[1:]) // channels, groups, channels // groups
-        self.rows, self.columns = units_of(shape, (1, 3)), units_of(shape, (0, 1))
-        self.weights = Weights.of_groups(groups, channels // groups, shape[1])
+        sizes = len(x), math.prod(x.shape[1:]) // channels, groups, channels // groups
+        self.rows, self.columns, self.weights = cuda_sample_norm.grouped(*sizes)
 
 
 class _UnitNormalization(_ByRows):
@@ -107,7 +106,7 @@ class _UnitNormalization(_ByRows):
         axis = self.layer.axis
         self.along = Along(self, x, [axis] if isinstance(axis, int) else axis)
         self.rows = self.along.rows
-        self.weights = Weights.of_rows(self.rows)
+        self.weights = cuda_sample_norm.whole(self.rows)
 
 
 CLASSES: dict[type[Layer], type[Recorded]] = {
