@@ -15,9 +15,9 @@ from fastconv.kernels.cuda_sums import warp_sum
 from fastconv.kernels.cuda_units import Units
 
 WARP = 32
-WARPS, MOST_WARPS = 8, 32  # of a block, and of one for a long row
+WARPS, MOST_WARPS = 8, 32  # of a block, and of a large one
 THREADS = WARP * MOST_WARPS
-LONG, VERY_LONG = 1024, 8192  # elements of a row that a block takes, and a large block
+LONG, VERY_LONG = 1024, 8192  # elements of a row for which a warp, and a small block, are too few
 
 ALONE, TOGETHER, ACROSS = range(3)
 
@@ -33,7 +33,7 @@ class Sharing(NamedTuple):
 def sharing(rows: Units) -> Sharing:
     """How threads share these rows."""
     if rows.unit1 == 1 and rows.term1 != 1:
-        return Sharing(ACROSS, (-(-rows.units // WARP),), (WARP, WARPS))
+        return Sharing(ACROSS, (-(-rows.units // WARP),), (WARP, WARPS if rows.terms < LONG else MOST_WARPS))
     if rows.terms < LONG:
         return Sharing(ALONE, (-(-rows.units // WARPS),), (WARP, WARPS))
     return Sharing(TOGETHER, (rows.units,), (WARP, WARPS if rows.terms < VERY_LONG else MOST_WARPS))

@@ -17,7 +17,7 @@ from fastconv.variable import Variable
 _PARTS = elementwise, layers, merging, normalization, reshaping, sample_normalization
 _CLASSES = {layer: recorded for part in _PARTS for layer, recorded in part.CLASSES.items()}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
-_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient"}
+_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient", "view", "axes"}
 
 
 class Network:
