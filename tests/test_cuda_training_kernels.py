@@ -278,7 +278,7 @@ def test_an_update(optimizer, rng):
     optimizer.build([theirs])
     other.build([ours])
     updates.check(other, [ours])
-    parameters = Parameters(memory, [ours], [], updates.state_of(other))
+    parameters = Parameters(memory, [ours], [], updates.state_of(other, [ours]))
     parameters.push()
     rates, programs = np.zeros(updates.NUMBERS, "float32"), []
     for collects in (False, True):
@@ -310,10 +310,10 @@ def test_pieces_of_an_update(rng):
 
 
 MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_losses", "cuda_strided", "cuda_update_variants"]
-MODULES += ["cuda_sample_norm"]
+MODULES += ["cuda_affine", "cuda_normal", "cuda_sample_norm"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
     MODULES += ["cuda_clipping", "cuda_constraints", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_penalties", "cuda_prelu", "cuda_resample", "cuda_softmax", "cuda_units", "cuda_updates"]
+    MODULES += ["cuda_penalties", "cuda_prelu", "cuda_resample", "cuda_softmax", "cuda_tone", "cuda_units", "cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)

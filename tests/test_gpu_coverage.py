@@ -52,22 +52,7 @@ ARGUMENTS = {
     "SpatialDropout1D": (0.5,),
     "SpatialDropout2D": (0.5,),
 }
-NOISE = "what is random in it is drawn on the CPU"
-FOR_THE_CPU = {
-    "ActivityRegularization": "a penalty on what goes through",
-    "AlphaDropout": NOISE,
-    "CenterCrop": "prepares data",
-    "GaussianDropout": NOISE,
-    "GaussianNoise": NOISE,
-    "RandomBrightness": NOISE,
-    "RandomContrast": NOISE,
-    "RandomCrop": NOISE,
-    "RandomFlip": NOISE,
-    "RandomRotation": NOISE,
-    "RandomTranslation": NOISE,
-    "RandomZoom": NOISE,
-    "Resizing": "prepares data",
-}
+FOR_THE_CPU: dict[str, str] = {}
 
 
 def classes_of(module, base):

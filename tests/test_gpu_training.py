@@ -421,11 +421,12 @@ def test_a_batch_is_on_its_way_while_the_step_before_runs():
     log = []
     FakeEvent.count = 0
     cupy = types.SimpleNamespace()
+    runtime = {"memcpyAsync": lambda *args: log.append(("copy", *args[2:])), "CUDARuntimeError": RuntimeError}
     cupy.cuda = types.SimpleNamespace(
         Stream=lambda non_blocking: FakeStream(log, "copies"),
         Event=lambda disable_timing: FakeEvent(log),
         alloc_pinned_memory=bytearray,
-        runtime=types.SimpleNamespace(memcpyAsync=lambda *args: log.append(("copy", *args[2:]))),
+        runtime=types.SimpleNamespace(**runtime),
     )
     blocks = iter(range(9))
 
@@ -448,3 +449,25 @@ def test_a_batch_is_on_its_way_while_the_step_before_runs():
         "event 2 in main",
         "host waits for event 1",
     ]
+
+
+@pytest.mark.parametrize("status, expected", [(2, MemoryError), (700, RuntimeError)])
+def test_a_host_that_can_pin_no_more_memory_says_so(status, expected):
+    from fastconv.gpu.memory import Inlet
+
+    class FakeError(RuntimeError):
+        def __init__(self):
+            super().__init__("cudaErrorSomething")
+            self.status = status
+
+    def refuse(size):
+        raise FakeError
+
+    cuda = types.SimpleNamespace(
+        Stream=lambda non_blocking: None,
+        alloc_pinned_memory=refuse,
+        runtime=types.SimpleNamespace(CUDARuntimeError=FakeError),
+    )
+    memory = types.SimpleNamespace(simulated=False, arrays=types.SimpleNamespace(cuda=cuda), zeros=lambda shape: None)
+    with pytest.raises(expected, match="Something" if status == 700 else r"2 blocks of 2.0 MiB.* Use a smaller batch"):
+        Inlet(memory, 1 << 19)

@@ -4,7 +4,7 @@
     parameters.py  the weights and an optimizer's slots there, as one flat buffer each
     program.py     launches in their order, captured into a CUDA graph
     recorded.py    what stands for a layer in a program
-    layers.py, merging.py, normalization.py, reshaping.py, sample_normalization.py
+    layers.py, images.py, merging.py, noise.py, normalization.py, reshaping.py, sample_normalization.py
                    what each layer adds
     elementwise.py what activations add
     along.py       arrays seen as rows along some axes
@@ -12,6 +12,7 @@
     network.py     the layers of a model, forward and backward
     objective.py   what a loss and metrics add
     updates.py     what an optimizer adds
+    options.py     what a program is made from that a user may change between steps
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for
 
 Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are

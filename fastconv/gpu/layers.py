@@ -1,4 +1,4 @@
-"""Layers in a program that convolve, pool or drop: their launches forward and backward.
+"""Layers in a program that convolve or pool: their launches forward and backward.
 
 A class below belongs to the class of layers whose `forward` and `backward` it stands for. Arrays are as the layers see
 them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) memory.
@@ -7,24 +7,20 @@ them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) me
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fastconv import activations
 from fastconv.gpu import penalties
 from fastconv.gpu.elementwise import activate, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
+from fastconv.kernels import cuda_global_max
 from fastconv.kernels.cuda_strided import ADD, combine
 from fastconv.kernels.registry import device_of
 from fastconv.layers import Layer
 from fastconv.layers.global_pooling import GlobalMaxPooling
 from fastconv.layers.layout import in_memory
 from fastconv.layers.pooling import Pooling
-from fastconv.layers.regularization import Dropout
 from fastconv.layers.separable import SeparableConv
 from fastconv.layers.transpose import ConvTranspose
 from fastconv.layers.weighted import KernelLayer
@@ -204,42 +200,6 @@ class _GlobalMaxPooling(_Pooling):
         return self.layer.from_images(gx, self._leading)
 
 
-class _Dropout(Recorded):
-    """Dropout; its numbers say which row of its random numbers is next."""
-
-    numbers = 2
-
-    @staticmethod
-    def next_numbers(layer: Dropout) -> Sequence[float]:
-        call = layer.next_call()
-        return call & 0xFFFF, call >> 16
-
-    def forward(self, x: Any, training: bool) -> Any:
-        layer = self.layer
-        self._drops = training and layer.rate > 0
-        if not self._drops:
-            return x
-        self._mask = None
-        if layer.noise_shape is not None:
-            # Drawn small, where it is ones that are dropped, and spread over x.
-            shape = layer.mask_shape(x.shape)
-            ones, self._mask = self._recorder.memory.copied(np.ones(shape, np.float32)), self.empty(shape)
-            self._drop(ones, self._mask)
-        return self._times_mask(x, self.like(x))
-
-    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        return self._times_mask(gy, gy) if self._drops else gy
-
-    def _times_mask(self, x: Any, y: Any) -> Any:
-        if self._mask is None:
-            self._drop(in_memory(x), in_memory(y))
-        else:
-            self._recorder.add(cuda_strided.combine(cuda_strided.MULTIPLY, x, self._mask, y))
-        return y
-
-    def _drop(self, x: Any, y: Any) -> None:
-        call = self._network.numbers[id(self.step)]
-        self._recorder.add(cuda_dropout.dropout(x, y, self.layer.key, call, self.layer.rate))
 
 
 CLASSES: dict[type[Layer], type[Recorded]] = {
@@ -248,7 +208,6 @@ CLASSES: dict[type[Layer], type[Recorded]] = {
     ConvTranspose: _Transpose,
     GlobalMaxPooling: _GlobalMaxPooling,
     SeparableConv: _Separable,
-    Dropout: _Dropout,
 }
 
 

@@ -87,7 +87,7 @@ class FixedSize(ImageLayer):
         part = images[:, top : top + rows, left : left + columns]
         if (rows, columns) == (self.height, self.width):
             return part
-        vertical, horizontal = self._taps(window)
+        vertical, horizontal = self.taps(window)
         return resample(part, vertical[0], horizontal[0], buffers, self, "output")
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
@@ -95,14 +95,15 @@ class FixedSize(ImageLayer):
         gy = to_last(grad, self.data_format)
         top, left, rows, columns = window
         if (rows, columns) != (self.height, self.width):
-            vertical, horizontal = self._taps(window)
+            vertical, horizontal = self.taps(window)
             gy = resample(gy, vertical[1], horizontal[1], buffers, self, "window_grad")
         gx = buffers.empty(self, "input_grad", shape, grad.dtype)
         gx[...] = 0
         gx[:, top : top + rows, left : left + columns] = gy
         return from_last(gx, self.data_format)
 
-    def _taps(self, window: Window) -> Any:
+    def taps(self, window: Window) -> Any:
+        """What makes the output's rows and columns of the window's, and what their gradients take."""
         sizes = zip(window[2:], (self.height, self.width), strict=True)
         return [taps(size, new_size, self.interpolation, self.antialias) for size, new_size in sizes]
 
@@ -179,7 +180,7 @@ class Resizing(FixedSize):
         self.check_input_shape(x.shape)
         images = to_last(x, self.data_format)
         N, H, W, C = images.shape
-        top, left = self._before = self._margins(H, W)
+        top, left = self._before = self.margins(H, W)
         padded = buffers.empty(self, "padded", (N, H + 2 * top, W + 2 * left, C), x.dtype)
         padded[...] = self.fill_value
         padded[:, top : top + H, left : left + W] = images
@@ -193,7 +194,7 @@ class Resizing(FixedSize):
         (top, left), (_, H, W, _) = self._before, images.shape
         return from_last(images[:, top : H - top, left : W - left], self.data_format)
 
-    def _margins(self, height: int, width: int) -> tuple[int, int]:
+    def margins(self, height: int, width: int) -> tuple[int, int]:
         """Rows above and below, and columns at both sides, that bring an image to the output's shape."""
         rows = (max(height, int(width * self.height / self.width)) - height) // 2
         columns = (max(width, int(height * self.width / self.height)) - width) // 2

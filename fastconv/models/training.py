@@ -48,6 +48,11 @@ class Trainer(Compiled):
         self._runner: Any = None
         self._kept_on_cpu: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self._runner is not None:
+            self._runner.settle()  # a copy's metrics have seen the same batches
+        return super().__getstate__()
+
     def fit(
         self,
         x: Any = None,
