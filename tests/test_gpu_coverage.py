@@ -52,7 +52,7 @@ ARGUMENTS = {
     "SpatialDropout1D": (0.5,),
     "SpatialDropout2D": (0.5,),
 }
-FOR_THE_CPU: dict[str, str] = {}
+FOR_THE_CPU: dict[str, str] = {}  # the name of a class: the reason; none today
 
 
 def classes_of(module, base):

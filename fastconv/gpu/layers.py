@@ -200,8 +200,6 @@ class _GlobalMaxPooling(_Pooling):
         return self.layer.from_images(gx, self._leading)
 
 
-
-
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
     Pooling: _Pooling,

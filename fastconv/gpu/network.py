@@ -17,7 +17,8 @@ from fastconv.variable import Variable
 _PARTS = elementwise, images, layers, merging, noise, normalization, reshaping, sample_normalization
 _CLASSES = {layer: recorded for part in _PARTS for layer, recorded in part.CLASSES.items()}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
-_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient", "draw", "change", "change_back", "view", "axes"}
+_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient", "draw", "change", "change_back"}
+_METHODS |= {"view", "axes"}
 
 
 class Network:
