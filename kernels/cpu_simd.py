@@ -358,12 +358,7 @@ def tile_fma(typingctx, tile, a, b):
     """tile + a * b, element by element."""
 
     def codegen(context, builder, signature, args):
-        vector = _vector_type(tile.dtype)
-        fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
-        )
+        fma = _fused(builder, tile)
         total, first, second = (_rows_of(builder, tile.shape, value) for value in args)
         rows = [
             [builder.call(fma, [x, y, z]) for x, y, z in zip(*row, strict=True)]
@@ -393,40 +388,18 @@ def _product(context, builder, tile, args):
     if tile.shape.grouped:
         return _group_product(context, builder, tile, args)
     value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
-    shape, vector_type = tile.shape, _vector_type(tile.dtype)
-    fma = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(vector_type, [vector_type] * 3),
-        f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
-    )
-    before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
-    start = builder.block
-    loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
-    builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
+    fma, columns = _fused(builder, tile), _Columns(builder, tile.shape, tile.dtype, limit)
 
-    builder.position_at_end(loop)
-    step = _phi(builder, _WORD(0), start)
-    sums = [_phi(builder, vector, start) for vector in before]
-    a_place = builder.gep(a_start, [builder.mul(step, a_next)])
-    b_place = builder.gep(b_start, [builder.mul(step, b_next)])
-    row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
-    after = []
-    for i in range(shape.rows):
-        factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
-        row = sums[i * shape.vectors : (i + 1) * shape.vectors]
-        after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
-    next_step = builder.add(step, _WORD(1))
-    for phi, following in zip([step, *sums], [next_step, *after], strict=True):
-        phi.add_incoming(following, loop)
-    again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
-    _forbid_unrolling(builder.module, again)
+    def body(step, sums):
+        a_place = builder.gep(a_start, [builder.mul(step, a_next)])
+        row_of_b = columns.load(builder.gep(b_start, [builder.mul(step, b_next)]))
+        after = []
+        for i, row in enumerate(_in_rows(sums, tile.shape)):
+            factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
+            after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
+        return after
 
-    builder.position_at_end(done)
-    totals = [_phi(builder, vector, start) for vector in before]
-    for phi, vector in zip(totals, after, strict=True):
-        phi.add_incoming(vector, loop)
-    rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
-    return _tile_of(context, builder, tile, rows)
+    return _tile_of(context, builder, tile, [_summed(builder, tile, value, count_of_steps, body)])
 
 
 @intrinsic
@@ -466,9 +439,7 @@ def _group_product(context, builder, tile, args):
     value, a_start, a_row, _, b_start, group, steps, _ = args
     rows, lanes, vector = tile.shape.rows, _lanes(tile.dtype), _vector_type(tile.dtype)
     load = _Columns(builder, tile.shape, tile.dtype, None).load
-    fma = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{tile.dtype.bitwidth}"
-    )
+    fma = _fused(builder, tile)
     trailing_zeros = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_WORD, [_WORD, ir.IntType(1)]), f"llvm.cttz.i{_WORD.width}"
     )
@@ -546,42 +517,24 @@ def lane_products(typingctx, tile, x, tap_step, x_step, gy, gy_step, pixels):
 
     def codegen(context, builder, signature, args):
         value, x_start, x_tap, x_next, gy_start, gy_next, steps = args
-        lanes, vector = _lanes(tile.dtype), _vector_type(tile.dtype)
-        load = _Columns(builder, tile.shape, tile.dtype, None).load
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{tile.dtype.bitwidth}"
-        )
-        before = [builder.extract_value(value, i) for i in range(rows)]
-        start = builder.block
-        loop, done = builder.append_basic_block("pairs"), builder.append_basic_block("pairs_done")
-        builder.cbranch(builder.icmp_signed(">", steps, _WORD(0)), loop, done)
+        lanes, undefined = _lanes(tile.dtype), ir.Constant(_vector_type(tile.dtype), ir.Undefined)
+        load, fma = _Columns(builder, tile.shape, tile.dtype, None).load, _fused(builder, tile)
 
-        builder.position_at_end(loop)
-        step = _phi(builder, _WORD(0), start)
-        sums = [_phi(builder, total, start) for total in before]
-        seen = load(builder.gep(gy_start, [builder.mul(step, gy_next)]))[0]
-        place = builder.gep(x_start, [builder.mul(step, x_next)])
-        pixels = [load(_row(builder, place, x_tap, t))[0] for t in range(rows // group)]
-        after, last = list(sums), 0
-        for m, distance in enumerate(group_rows(group)):
-            mask = ir.Constant(
-                ir.VectorType(ir.IntType(32), lanes), [(lane ^ distance ^ last) % lanes for lane in range(lanes)]
-            )
-            seen = seen if m == 0 else builder.shuffle_vector(seen, ir.Constant(vector, ir.Undefined), mask)
-            last = distance
-            for t, pixel in enumerate(pixels):
-                after[t * group + m] = builder.call(fma, [pixel, seen, sums[t * group + m]])
-        next_step = builder.add(step, _WORD(1))
-        for phi, following in zip([step, *sums], [next_step, *after], strict=True):
-            phi.add_incoming(following, loop)
-        again = builder.cbranch(builder.icmp_signed("<", next_step, steps), loop, done)
-        _forbid_unrolling(builder.module, again)
+        def body(step, sums):
+            seen = load(builder.gep(gy_start, [builder.mul(step, gy_next)]))[0]
+            place = builder.gep(x_start, [builder.mul(step, x_next)])
+            pixels = [load(_row(builder, place, x_tap, t))[0] for t in range(rows // group)]
+            after, last = list(sums), 0
+            for m, distance in enumerate(group_rows(group)):
+                order = [(lane ^ distance ^ last) % lanes for lane in range(lanes)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), order)
+                seen = seen if m == 0 else builder.shuffle_vector(seen, undefined, mask)
+                last = distance
+                for t, pixel in enumerate(pixels):
+                    after[t * group + m] = builder.call(fma, [pixel, seen, sums[t * group + m]])
+            return after
 
-        builder.position_at_end(done)
-        totals = [_phi(builder, total, start) for total in before]
-        for phi, total in zip(totals, after, strict=True):
-            phi.add_incoming(total, loop)
-        return _tile_of(context, builder, tile, [[total] for total in totals])
+        return _tile_of(context, builder, tile, [_summed(builder, tile, value, steps, body)])
 
     return tile(tile, x, types.intp, types.intp, gy, types.intp, types.intp), codegen
 
