@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fastconv.kernels.cpu_simd import _store
 
 _LINE_BYTES = 64  # of the caches
-_STREAMED_BYTES = 1 << 23  # and more are streamed: a good part of a level-3 cache
+_STREAMED_BYTES = 1 << 22  # and more are streamed: in a network the next layer finds little of it in the caches
 
 
 def streams(array, run: int) -> bool:
