@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from lab import run
 
-from fastconv import activations, losses, metrics
+from fastconv import activations
 from fastconv.gpu.elementwise import code
-from fastconv.gpu.objective import judge_of_loss, judge_of_metric
-from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_dropout, cuda_losses, cuda_updates
+from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_dropout, cuda_updates
 from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Ftrl, Lion, Nadam, RMSprop
 from fastconv.variable import Variable
 
@@ -33,7 +32,6 @@ ELEMENTWISE = [
     activations.GELU(approximate=True),
     activations.mish,
 ]
-ROWS, COLUMNS = 11, 37
 
 
 @pytest.fixture
@@ -86,120 +84,6 @@ def test_a_softmax_and_its_slope(activation, columns, rng):
         gx = gy.copy()
         run(cuda_activations.softmax_backward(gx, expected, gx, columns, log))
         close(gx, activation.backward(gy, expected, x, np.empty_like(x)), atol=1e-5)
-
-
-def judged(rng):
-    """Name: loss, predictions, targets, whether past the last activation."""
-    logits = (3 * rng.normal(size=(ROWS, COLUMNS))).astype("float32")
-    p = activations.softmax(logits)
-    p[1] = 0
-    p[1, 4] = 1  # a certain one
-    one_hot = np.eye(COLUMNS, dtype="float32")[rng.integers(0, COLUMNS, ROWS)]
-    mixed = activations.softmax(rng.normal(size=(ROWS, COLUMNS)).astype("float32"))
-    labels = one_hot.argmax(-1)
-    bits = (rng.random((ROWS, COLUMNS)) < 0.5).astype("float32")
-    values = (2 * rng.normal(size=(ROWS, COLUMNS))).astype("float32")
-    return {
-        "sparse": (losses.SparseCategoricalCrossentropy(), p, labels, False),
-        "sparse fused": (losses.SparseCategoricalCrossentropy(), p, labels, True),
-        "sparse logits": (losses.SparseCategoricalCrossentropy(True), logits, labels, False),
-        "ignore": (losses.SparseCategoricalCrossentropy(ignore_class=labels[0]), p, labels, False),
-        "categorical": (losses.CategoricalCrossentropy(), 2 * p, mixed, False),
-        "one-hot": (losses.CategoricalCrossentropy(label_smoothing=0.1), p, one_hot, False),
-        "categorical fused": (losses.CategoricalCrossentropy(), p, mixed, True),
-        "categorical logits": (losses.CategoricalCrossentropy(True), logits, mixed, False),
-        "categorical hinge": (losses.CategoricalHinge(), logits, one_hot, False),
-        "cosine": (losses.CosineSimilarity(), values, logits, False),
-        "binary": (losses.BinaryCrossentropy(), activations.sigmoid(3 * logits), bits, False),
-        "binary fused": (losses.BinaryCrossentropy(), activations.sigmoid(logits), bits, True),
-        "binary logits": (losses.BinaryCrossentropy(True, 0.2), logits, bits, False),
-        "squared": (losses.MeanSquaredError(), values, logits, False),
-        "absolute": (losses.MeanAbsoluteError(), values, logits, False),
-        "huber": (losses.Huber(0.7), values, logits, False),
-        "log cosh": (losses.LogCosh(), values, logits, False),
-        "poisson": (losses.Poisson(), np.abs(values) + np.float32(0.1), np.abs(logits), False),
-        "hinge": (losses.Hinge(), values, bits, False),
-        "squared hinge": (losses.SquaredHinge(), values, bits, False),
-        "percentage": (losses.MeanAbsolutePercentageError(), values, logits, False),
-        "logarithmic": (losses.MeanSquaredLogarithmicError(), values, logits, False),
-        "kl": (losses.KLDivergence(), p, mixed, False),
-    }
-
-
-@pytest.mark.parametrize("name", judged(np.random.default_rng(0)))
-def test_a_loss_its_gradient_and_its_sum(name, rng):
-    loss, y_pred, y_true, fused = judged(rng)[name]
-    weights = rng.random(ROWS).astype("float32")
-    both = loss.value_and_logits_gradient if fused else loss.value_and_gradient
-    value, expected = both(y_true, y_pred, weights)
-    judge = judge_of_loss(loss)
-    target, columns = judge.targets(y_true, y_pred)
-    factors = np.ascontiguousarray(loss.factors(np.zeros(ROWS, "float32"), loss.mask(y_true), weights), "float32")
-    values, gradient = np.full(ROWS, np.nan, "float32"), np.full_like(y_pred, np.nan)
-    totals, row = np.zeros((3, 2), "float32"), np.array([1], "float32")
-    target = np.ascontiguousarray(target, "float32")
-    given = {"columns": columns, "labels": judge.labels, "fused": fused, "parameter": judge.parameter}
-    run(cuda_losses.loss(judge.kind, y_pred, target, factors, values, gradient, **given))
-    run(cuda_losses.weighted_sum(values, factors, totals, row, 1))
-    counts = factors != 0
-    close(values[counts], loss.per_sample(y_true, y_pred)[counts])
-    close(gradient, expected, rtol=2e-5)
-    close(totals, [[0, 0], [0, value], [0, 0]])
-
-
-def test_every_loss_is_judged_but_these():
-    others = {cls.__name__ for cls in losses._CLASSES if judge_of_loss(losses.get(cls.__name__)) is None}
-    assert others == {
-        "BinaryFocalCrossentropy",
-        "CategoricalFocalCrossentropy",
-        "CategoricalGeneralizedCrossEntropy",
-        "Dice",
-        "Tversky",
-    }
-    assert judge_of_loss(losses.CategoricalCrossentropy(axis=1)) is None
-
-
-METRICS = [
-    metrics.CategoricalAccuracy(),
-    metrics.SparseCategoricalAccuracy(),
-    metrics.TopKCategoricalAccuracy(),
-    metrics.TopKCategoricalAccuracy(k=3),
-    metrics.SparseTopKCategoricalAccuracy(k=2),
-    metrics.BinaryAccuracy(threshold=0.3),
-    metrics.BinaryAccuracy(),
-    metrics.Accuracy(),
-    metrics.RootMeanSquaredError(),
-    metrics.MeanAbsoluteError(),
-    metrics.get(losses.Huber(0.5)),
-    metrics.get("poisson"),
-]
-
-
-@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
-def test_a_metric(metric, rng):
-    y_pred = (np.round(4 * rng.normal(size=(ROWS, COLUMNS))) / 2).astype("float32")  # with equal ones
-    y_pred[0, [5, 30]] = np.nan
-    y_pred[2], y_pred[3] = 0, -np.inf
-    if metric.name in ("poisson", "mean_absolute_error", "root_mean_squared_error", "huber_loss"):
-        y_pred = np.abs(rng.normal(size=(ROWS, COLUMNS))).astype("float32")
-    y_true = np.where(rng.random((ROWS, COLUMNS)) < 0.7, y_pred, (rng.random((ROWS, COLUMNS)) < 0.5)).astype("float32")
-    judge = judge_of_metric(metric)
-    if judge.labels:
-        y_true = rng.integers(0, COLUMNS, ROWS)
-        y_true[5:] = np.nanargmax(y_pred, -1)[5:]
-    target, columns = judge.targets(y_true, y_pred)
-    values = np.full(ROWS, np.nan, "float32")
-    target, unused = np.ascontiguousarray(target, "float32"), np.zeros(ROWS, "float32")
-    given = {"columns": columns, "labels": judge.labels, "parameter": judge.parameter}
-    run(cuda_losses.loss(judge.kind, y_pred, target, unused, values, **given))
-    expected = np.asarray(metric.fn(y_true, y_pred, **metric.options), float)
-    close(values, expected.reshape(ROWS, -1).mean(-1))
-    assert 0 < np.mean(values) and (metric.name in ("poisson", "huber_loss") or np.std(values) > 0)
-
-
-def test_metrics_of_the_users_own_are_not_judged():
-    assert judge_of_metric(metrics.get(lambda y_true, y_pred: y_true)) is None
-    assert judge_of_metric(metrics.Mean()) is None
 
 
 @pytest.mark.parametrize("key", [0, 5, 0xDEADBEEFCAFEBABE])
@@ -301,10 +185,12 @@ def test_pieces_of_an_update(rng):
     close(clipped, np.clip(gradient, -0.5, 0.5))
 
 
-MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_losses", "cuda_strided", "cuda_update_variants"]
+MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_focal", "cuda_losses", "cuda_places", "cuda_strided"]
+MODULES += ["cuda_update_variants"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
-    MODULES += ["cuda_clipping", "cuda_constraints", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_penalties", "cuda_units", "cuda_updates"]
+    MODULES += ["cuda_clipping", "cuda_constraints", "cuda_correlations", "cuda_dropout", "cuda_global_max"]
+    MODULES += ["cuda_lamb", "cuda_overlap", "cuda_penalties", "cuda_tallies", "cuda_totals", "cuda_units"]
+    MODULES += ["cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -263,7 +263,7 @@ class Trainer(Compiled):
     def _predict(self, x: Any) -> list[np.ndarray]:
         """The outputs for a batch, in memory that the next one may use again."""
         runner = runner_for(self, "predict", x)
-        return self._run(each(x), False, self._buffers) if runner is None else [runner.predict(x)]
+        return self._run(each(x), False, self._buffers) if runner is None else runner.predict(x)
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
@@ -291,13 +291,13 @@ class Trainer(Compiled):
         for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
             loss = objectives.loss[index]
             grad = self._buffers.empty(self, f"loss_gradient {index}", y_pred.shape, self.dtype)
+            of_samples = sample_weight_of_each(sample_weight, len(found))[index]
             if loss is None or weight == 0:
                 grad.fill(0)
-                values.append(0.0 if loss is None else float(loss(each(y)[index], y_pred)))
+                values.append(0.0 if loss is None else float(np.sum(loss(each(y)[index], y_pred, of_samples))))
             else:
                 fused = self.forward_plan.ends_in(objectives.fused(index), index)
                 gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
-                of_samples = sample_weight_of_each(sample_weight, len(found))[index]
                 values.append(gradient(each(y)[index], y_pred, of_samples, grad)[0])
                 combined += [index] if fused else []
                 if weight != 1:
@@ -322,6 +322,13 @@ class Trainer(Compiled):
     def _batch_logs(self) -> Mapping[str, float]:
         """`_logs` for a batch's callbacks: on a GPU read, and the steps before waited for, where one looks at them."""
         return self._logs() if self._runner is None else LaterLogs(self._logs)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """As of `Compiled`: all steps so far count, those under way on a GPU, too."""
+        if self._runner is not None:
+            self._runner.settle()
+        return super().metrics
 
     def reset_metrics(self) -> None:
         """Begin all running values anew."""
