@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from lab import run
 
-from fastconv import activations
+from fastconv import activations, optimizers
 from fastconv.gpu.elementwise import code
-from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_dropout, cuda_updates
-from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Ftrl, Lion, Nadam, RMSprop
+from fastconv.kernels import cpu_dropout, cuda, cuda_activations, cuda_clipping, cuda_dropout, cuda_updates
+from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Lion, Nadam, RMSprop
 from fastconv.variable import Variable
 
 ELEMENTWISE = [
@@ -118,43 +118,56 @@ def test_random_numbers_are_philoxs():
     assert set(mask) == {0, 1 / 0.75}
 
 
+OPTIMIZERS = [
+    SGD(0.1),
+    SGD(0.1, momentum=0.9),
+    SGD(0.1, momentum=0.9, nesterov=True),
+    Adam(0.1),
+    Adam(0.1, amsgrad=True),
+    AdamW(0.1),
+    RMSprop(0.1),
+    RMSprop(0.1, momentum=0.5, centered=True),
+    Adagrad(0.1),
+    Adadelta(0.1),
+    Adamax(0.1),
+    Ftrl(0.1, l1_regularization_strength=0.02, l2_regularization_strength=0.1, beta=0.2),
+    Ftrl(0.1, learning_rate_power=-0.7, l2_shrinkage_regularization_strength=0.1),
+    Lamb(0.1),
+    Lamb(0.1, beta_1=0.5, global_clipnorm=0.4, weight_decay=0.1),
+    Lion(0.1),
+    Nadam(0.1),
+    SGD(0.1, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=2),
+    Nadam(0.1, gradient_accumulation_steps=2, use_ema=True, clipvalue=0.5, weight_decay=0.1),
+]
+
+
+def test_every_optimizer_runs_on_a_gpu():
+    """One that is added to the package is missing in the table above."""
+    assert {type(optimizer) for optimizer in OPTIMIZERS} == set(optimizers._CLASSES)
+
+
 @pytest.mark.parametrize(
     "optimizer",
-    [
-        SGD(0.1),
-        SGD(0.1, momentum=0.9),
-        SGD(0.1, momentum=0.9, nesterov=True),
-        Adam(0.1),
-        Adam(0.1, amsgrad=True),
-        RMSprop(0.1),
-        RMSprop(0.1, momentum=0.5, centered=True),
-        Adagrad(0.1),
-        Adadelta(0.1),
-        Adamax(0.1),
-        Ftrl(0.1, l1_regularization_strength=0.02, l2_regularization_strength=0.1, beta=0.2),
-        Ftrl(0.1, learning_rate_power=-0.7, l2_shrinkage_regularization_strength=0.1),
-        Lion(0.1),
-        Nadam(0.1),
-        SGD(0.1, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=2),
-        Nadam(0.1, gradient_accumulation_steps=2, use_ema=True, clipvalue=0.5, weight_decay=0.1),
-    ],
+    OPTIMIZERS,
     ids=lambda o: "-".join(f"{key}" for key in (o.name, o.get_config().get("momentum"), o.get_config().get("amsgrad"))),
 )
-def test_an_update(optimizer, rng):
+def test_an_update(optimizer, rng, monkeypatch):
+    """Of two variables, one of them of zeros; where there are chunks, of several."""
     from fastconv.gpu import updates
     from fastconv.gpu.memory import Memory
     from fastconv.gpu.parameters import Parameters
     from fastconv.gpu.program import Recorder
 
-    start = rng.normal(size=300).astype("float32")
+    monkeypatch.setattr(cuda_clipping, "CHUNK", 128)
+    starts = rng.normal(size=300).astype("float32"), np.zeros(7, "float32")
     with cuda.launched_by(lambda launch: None):
         memory = Memory()
     other = type(optimizer).from_config(optimizer.get_config())
-    theirs, ours = Variable(start.copy()), Variable(start.copy())
-    optimizer.build([theirs])
-    other.build([ours])
-    updates.check(other, [ours])
-    parameters = Parameters(memory, [ours], [], updates.state_of(other))
+    theirs, ours = ([Variable(start.copy()) for start in starts] for _ in range(2))
+    optimizer.build(theirs)
+    other.build(ours)
+    updates.check(other, ours)
+    parameters = Parameters(memory, ours, [], updates.state_of(other))
     parameters.push()
     rates, programs = np.zeros(updates.NUMBERS, "float32"), []
     for collects in (False, True):
@@ -162,15 +175,15 @@ def test_an_update(optimizer, rng):
         updates.record(recorder, other, parameters, rates, collects)
         programs.append(recorder.program())
     for _ in range(4):
-        gradient = rng.normal(size=300).astype("float32")
-        optimizer.apply([gradient], [theirs])
-        parameters.gradient_of(ours)[...] = gradient
+        gradients = [rng.normal(size=start.shape).astype("float32") for start in starts]
+        optimizer.apply(gradients, theirs)
+        for variable, gradient in zip(ours, gradients, strict=True):
+            parameters.gradient_of(variable)[...] = gradient
         rates[:] = updates.next_numbers(other)
         run(programs[other.only_collects].launches)
         parameters.changed()
         other.count_step()
-    close(ours.value, theirs.value)
-    for mine, expected in zip(other.variables, optimizer.variables, strict=True):
+    for mine, expected in zip([*ours, *other.variables], [*theirs, *optimizer.variables], strict=True):
         close(mine.value, expected.value)
 
 

@@ -252,7 +252,6 @@ def test_layers_that_run_on_the_cpu_only(layer, reason):
 @pytest.mark.parametrize(
     "compiled, reason",
     [
-        ({"optimizer": "lamb"}, "the optimizer Lamb has no kernels for a GPU"),
         ({"optimizer": Slower()}, "the optimizer Slower has no kernels for a GPU"),
         ({"loss": Own()}, "the loss Own is computed by its own Python, .* or take a loss of fastconv.losses"),
     ],

@@ -224,7 +224,8 @@ class AllScores:
 
     def watch(self, y_preds: Sequence[Any], y: Any, sample_weight: Any) -> None:
         """As `Scores.watch`."""
-        for (scores, *batch), y_pred in zip(self._each(y, sample_weight), y_preds, strict=True):
+        judged = [y_pred for y_pred, scores in zip(y_preds, self._scores, strict=True) if scores is not None]
+        for (scores, *batch), y_pred in zip(self._each(y, sample_weight), judged, strict=True):
             scores.watch(y_pred, *batch)
 
     def queued(self, y: Any, sample_weight: Any) -> None:

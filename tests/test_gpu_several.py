@@ -1,0 +1,157 @@
+"""Models with several inputs or outputs through the GPU's path, simulated: weights, logs and predictions of the CPU."""
+
+import numpy as np
+import pytest
+from lab import lab
+
+import fastconv as keras
+from fastconv import device, layers, losses, metrics
+
+N = 7
+RNG = np.random.default_rng(0)
+IMAGES, NUMBERS = RNG.normal(size=(N, 5, 4, 2)).astype("float32"), RNG.normal(size=(N, 3)).astype("float32")
+CLASSES, VALUES = RNG.integers(0, 3, N), RNG.normal(size=(N, 2)).astype("float32")
+MASKS = (RNG.random((N, 5, 4, 1)) < 0.4).astype("float32")
+
+
+def a_model(first="channels_last"):
+    """Two inputs, three outputs; one of them goes on into another."""
+    keras.utils.set_random_seed(1)
+    shape = (5, 4, 2) if first == "channels_last" else (2, 5, 4)
+    images, numbers = layers.Input(shape, name="images"), layers.Input((3,), name="numbers")
+    convolution = layers.Conv2D(2, 3, padding="same", activation="relu", data_format=first, kernel_regularizer="l2")
+    x = convolution(images)
+    mask = layers.Conv2D(1, 1, activation="sigmoid", data_format=first, name="mask")(x)
+    features = layers.Concatenate()([layers.Flatten(data_format=first)(x), numbers])
+    value = layers.Dense(2, name="value")(features)
+    classes = layers.Dense(3, activation="softmax", name="class")(layers.Concatenate()([features, value]))
+    return keras.Model([images, numbers], [classes, value, mask])
+
+
+class Worst(metrics.Metric):
+    """A user's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.reset_state()
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.worst = max(self.worst, float(np.abs(y_true - y_pred).max()))
+
+    def result(self):
+        return self.worst
+
+    def reset_state(self):
+        self.worst = 0.0
+
+
+def compiled(**changes):
+    model = a_model()
+    model.compile(
+        **{
+            "optimizer": keras.optimizers.Lamb(0.01),
+            "loss": {"class": "sparse_categorical_crossentropy", "value": losses.Huber(0.5), "mask": losses.Dice()},
+            "loss_weights": {"class": 1.0, "value": 0.25, "mask": 2.0},
+            "metrics": {"class": ["accuracy"], "value": [Worst(), metrics.R2Score()], "mask": [metrics.AUC(20)]},
+            "weighted_metrics": {"mask": [metrics.Precision()]},
+            **changes,
+        }
+    )
+    return model
+
+
+def everything(model, x, y, weights):
+    """What training with a smaller last batch, evaluation and prediction give."""
+    history = model.fit(x, y, batch_size=3, epochs=2, verbose=0, shuffle=False, sample_weight=weights).history
+    scores = model.evaluate(x, y, batch_size=4, verbose=0, sample_weight=weights, return_dict=True)
+    batch = model.train_on_batch(x, y, return_dict=True)
+    outputs = model.predict(x, batch_size=4, verbose=0)
+    return {**{f"fit {name}": values for name, values in history.items()}, **scores, **{
+        f"batch {name}": value for name, value in batch.items()
+    }}, [*outputs, *model.get_weights()]  # fmt: skip
+
+
+def same_on_both(build, x, y, weights=None):
+    results = []
+    for name in ("cpu", "gpu"):
+        model = build()
+        with lab(), device(name):
+            results.append(everything(model, x, y, weights))
+        assert (model._runner is None) == (name == "cpu")
+    (logs, arrays), (found_logs, found) = results
+    assert list(logs) == list(found_logs)
+    for name, values in logs.items():
+        np.testing.assert_allclose(found_logs[name], values, rtol=2e-5, atol=2e-6, err_msg=name)
+    for one, other in zip(found, arrays, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+def test_losses_metrics_and_weights_of_each_output():
+    weights = {"class": RNG.random(N), "value": RNG.random(N), "mask": RNG.random((N, 1))[:, 0]}
+    same_on_both(compiled, [IMAGES, NUMBERS], [CLASSES, VALUES, MASKS], weights)
+
+
+def test_an_output_without_a_loss_and_one_that_counts_nothing():
+    def build():
+        return compiled(
+            loss=["sparse_categorical_crossentropy", "mse", None],
+            loss_weights=[1, 0, 1],
+            metrics=[None, None, ["binary_accuracy"]],
+            weighted_metrics=None,
+        )
+
+    same_on_both(build, {"images": IMAGES, "numbers": NUMBERS}, {"class": CLASSES, "value": VALUES, "mask": MASKS})
+
+
+def test_targets_that_nobody_needs_may_be_missing():
+    def build():
+        return compiled(
+            loss={"class": "sparse_categorical_crossentropy", "value": None, "mask": None},
+            loss_weights=None,
+            metrics=None,
+            weighted_metrics=None,
+        )
+
+    same_on_both(build, [IMAGES, NUMBERS], {"class": CLASSES}, RNG.random(N))
+
+
+def test_images_of_channels_first_beside_numbers():
+    def build():
+        model = a_model("channels_first")
+        model.compile("sgd", ["sparse_categorical_crossentropy", "mse", "binary_crossentropy"])
+        return model
+
+    turned = [np.ascontiguousarray(array.transpose(0, 3, 1, 2)) for array in (IMAGES, MASKS)]
+    same_on_both(build, [turned[0], NUMBERS], [CLASSES, VALUES, turned[1]])
+
+
+def test_one_input_goes_out_twice():
+    def build():
+        keras.utils.set_random_seed(1)
+        x = layers.Input((3,))
+        hidden = layers.Dense(2, activation="relu", name="hidden")(x)
+        model = keras.Model(x, [hidden, hidden, layers.Dense(2, name="last")(hidden)])
+        model.compile("adam", "mse")
+        return model
+
+    same_on_both(build, NUMBERS, [VALUES, VALUES + 1, VALUES - 1])
+
+
+def test_nothing_is_allocated_in_a_step():
+    model = compiled()
+    with lab(), device("gpu"):
+        for _ in range(3):
+            model.train_on_batch([IMAGES, NUMBERS], [CLASSES, VALUES, MASKS])
+            allocated = model._runner.memory.allocated_bytes
+            assert len(model._runner._steps) == 1
+        model.train_on_batch([IMAGES, NUMBERS], [CLASSES, VALUES, MASKS])
+        assert model._runner.memory.allocated_bytes == allocated
+
+
+def test_a_loss_of_the_users_own_is_named():
+    class Own(losses.MeanSquaredError):
+        pass
+
+    model = compiled(loss=["sparse_categorical_crossentropy", Own(), "mse"])
+    with lab(), device("gpu"), pytest.raises(ValueError, match="the loss Own is computed by its own Python"):
+        model.train_on_batch([IMAGES, NUMBERS], [CLASSES, VALUES, MASKS])
