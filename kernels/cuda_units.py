@@ -1,6 +1,9 @@
 """Sums over some axes of an array on a GPU: a block takes 32 sums, 16 threads take turns at the terms of each.
 
-Limited by bytes where the sums lie side by side, as those of channels or of a layer's units do.
+Few sums of many terms, such as a bias's gradient over all pixels of a batch, would leave most of a GPU without a block,
+and each thread waits for one load after another: their terms are cut into chunks, and a second launch adds the chunks'
+sums in their order. Limited by bytes, x read once, where the sums lie side by side, as those of channels or of a
+layer's units do; sums whose terms lie side by side read lines of which a block uses a part at a time.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_chunks import Chunks
 
 WARP = 32  # sums of a block
 SHARES = 16  # threads of a sum
 BLOCK = WARP * SHARES
+LEAST = 32 * SHARES  # terms of a chunk
 
 
 class Units(NamedTuple):
@@ -62,10 +67,28 @@ def blocks(units: Units) -> tuple[tuple[int], tuple[int, int]]:
     return (-(-units.units // WARP),), (WARP, SHARES)
 
 
-def sum_over(x: Any, axes: Sequence[int], y: Any) -> list[Launch]:
-    """y = the sums of x over `axes`; y has an element for each, in their order."""
+def partial_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, int]:
+    """(chunks, sums): the shape of what the sums over `axes` of an array of that shape are kept in."""
+    units = units_of(shape, axes)
+    return _chunks(units).number, units.units
+
+
+def sum_over(x: Any, axes: Sequence[int], y: Any, partial: Any = None) -> list[Launch]:
+    """y = the sums of x over `axes`; y has an element for each, in their order.
+
+    partial: of `partial_shape`, to write on; None to take all terms of a sum as one chunk.
+    """
     units = units_of(x.shape, axes)
-    return [Launch(_sum_over, *blocks(units), (x, y, units))]
+    grid, block = blocks(units)
+    chunks = Chunks(1, units.terms) if partial is None else _chunks(units)
+    if chunks.number == 1:
+        return [Launch(_sum_over, grid, block, (x, y, units, units.terms))]
+    first = Launch(_sum_over, (*grid, chunks.number), block, (x, partial, units, chunks.terms))
+    return [first, *sum_over(partial, (0,), y)]
+
+
+def _chunks(units: Units) -> Chunks:
+    return Chunks.of(units.terms, -(-units.units // WARP), LEAST)
 
 
 @device_function
@@ -97,17 +120,18 @@ def shared_sum(shares, lane, share, value):
     return shares[lane]
 
 
-@cuda_jit(FLOATS, FLOATS, Units, launch_bounds=BLOCK)
-def _sum_over(x, y, u):
+@cuda_jit(FLOATS, FLOATS, Units, int32, launch_bounds=BLOCK)
+def _sum_over(x, y, u, terms):
     shares = cuda.shared.array(BLOCK, float32)
-    lane, share = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y)
+    lane, share, chunk = uint32(cuda.threadIdx.x), uint32(cuda.threadIdx.y), uint32(cuda.blockIdx.y)
     unit = uint32(cuda.blockIdx.x * WARP + lane)
     total = float32(0)
     if unit < uint32(u.units):
-        first, term = first_of(unit, u), share
-        while term < uint32(u.terms):
+        first, term = first_of(unit, u), uint32(chunk * terms + share)
+        end = uint32(min(u.terms, int32((chunk + 1) * terms)))
+        while term < end:
             total += x[place_of(first, term, u)]
             term = uint32(term + SHARES)
     total = shared_sum(shares, lane, share, total)
     if unit < uint32(u.units) and share == uint32(0):
-        y[unit] = total
+        y[uint32(chunk * u.units + unit)] = total

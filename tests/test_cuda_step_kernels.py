@@ -141,6 +141,13 @@ def check_sums(kernels):
         y = np.full_like(x.sum(axes), np.nan)
         run(kernels.sum_over(x, axes, y))
         close(y, x.sum(axes))
+    kernels.LEAST = 7
+    for shape, axes, chunks in (((40, 5), (0,), 5), ((3, 4, 5, 6), (0, 2), 2), ((8, 2000), (0,), 1)):
+        x, partial = numbers(*shape), np.full(kernels.partial_shape(shape, axes), np.nan, "float32")
+        assert len(partial) == chunks
+        y = np.full_like(x.sum(axes), np.nan)
+        run(kernels.sum_over(x, axes, y, partial))
+        close(y, x.sum(axes))
 
 
 def check_batch_norm(kernels):
@@ -237,6 +244,7 @@ PLANTED = [
     (cuda_clipping, "max(math.sqrt(total), longest)", "math.sqrt(total)"),
     (cuda_clipping, "min(CHUNK, place.stop - start)", "CHUNK"),
     (cuda_units, "shares[thread] = value\n    cuda.syncthreads()", "shares[thread] = value"),
+    (cuda_units, "min(u.terms, int32((chunk + 1) * terms))", "u.terms"),
     (cuda_units, "half > uint32(0)", "half > uint32(1)"),
     (cuda_units, "(unit - row * u.n) * u.unit1", "(unit - row * u.n)"),
     (cuda_constraints, "(float32(1) - rate) * norm", "norm"),

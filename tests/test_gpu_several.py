@@ -7,19 +7,19 @@ from lab import lab
 import fastconv as keras
 from fastconv import device, layers, losses, metrics
 
-N = 7
+N = 3
 RNG = np.random.default_rng(0)
-IMAGES, NUMBERS = RNG.normal(size=(N, 5, 4, 2)).astype("float32"), RNG.normal(size=(N, 3)).astype("float32")
+IMAGES, NUMBERS = RNG.normal(size=(N, 3, 2, 1)).astype("float32"), RNG.normal(size=(N, 3)).astype("float32")
 CLASSES, VALUES = RNG.integers(0, 3, N), RNG.normal(size=(N, 2)).astype("float32")
-MASKS = (RNG.random((N, 5, 4, 1)) < 0.4).astype("float32")
+MASKS = (RNG.random((N, 3, 2, 1)) < 0.4).astype("float32")
 
 
 def a_model(first="channels_last"):
     """Two inputs, three outputs; one of them goes on into another."""
     keras.utils.set_random_seed(1)
-    shape = (5, 4, 2) if first == "channels_last" else (2, 5, 4)
+    shape = (3, 2, 1) if first == "channels_last" else (1, 3, 2)
     images, numbers = layers.Input(shape, name="images"), layers.Input((3,), name="numbers")
-    convolution = layers.Conv2D(2, 3, padding="same", activation="relu", data_format=first, kernel_regularizer="l2")
+    convolution = layers.Conv2D(2, 2, padding="same", activation="relu", data_format=first, kernel_regularizer="l2")
     x = convolution(images)
     mask = layers.Conv2D(1, 1, activation="sigmoid", data_format=first, name="mask")(x)
     features = layers.Concatenate()([layers.Flatten(data_format=first)(x), numbers])
@@ -62,10 +62,10 @@ def compiled(**changes):
 
 def everything(model, x, y, weights):
     """What training with a smaller last batch, evaluation and prediction give."""
-    history = model.fit(x, y, batch_size=3, epochs=2, verbose=0, shuffle=False, sample_weight=weights).history
-    scores = model.evaluate(x, y, batch_size=4, verbose=0, sample_weight=weights, return_dict=True)
+    history = model.fit(x, y, batch_size=2, epochs=1, verbose=0, shuffle=False, sample_weight=weights).history
+    scores = model.evaluate(x, y, batch_size=2, verbose=0, sample_weight=weights, return_dict=True)
     batch = model.train_on_batch(x, y, return_dict=True)
-    outputs = model.predict(x, batch_size=4, verbose=0)
+    outputs = model.predict(x, batch_size=2, verbose=0)
     return {**{f"fit {name}": values for name, values in history.items()}, **scores, **{
         f"batch {name}": value for name, value in batch.items()
     }}, [*outputs, *model.get_weights()]  # fmt: skip

@@ -16,7 +16,7 @@ from fastconv.gpu import penalties
 from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided, cuda_units
+from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
 from fastconv.kernels.cuda_strided import ADD, combine
 from fastconv.kernels.registry import device_of
 from fastconv.layers import Layer
@@ -120,7 +120,7 @@ class _Transpose(_Kernel):
                 "conv2d_backward_filter", problem, gy, self._images, gw.reshape(problem.w_shape), None
             )
             for bias in gb:
-                self._recorder.add(cuda_units.sum_over(gy, (0, 1, 2), bias))
+                self._recorder.sum_over(gy, (0, 1, 2), bias)
             self.add_penalty_slopes(back)
         if not back.need_input_grad:
             return None

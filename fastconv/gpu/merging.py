@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_strided, cuda_units
+from fastconv.kernels import cuda_strided
 from fastconv.kernels.cuda_strided import ADD, EQUAL, MAXIMUM, MINIMUM, MULTIPLY, SUBTRACT, UNEQUAL, combine, copy
 from fastconv.layers import Add, Average, Concatenate, Layer, Maximum, Minimum, Multiply, Subtract
 from fastconv.layers.merging import between
@@ -48,7 +48,7 @@ class _Merge(Recorded):
             if view.shape != gy.shape:
                 spread = [axis for axis, size in enumerate(view.shape) if size != gy.shape[axis]]
                 total = self.empty(view.shape)
-                self._recorder.add(cuda_units.sum_over(self.contiguous(part), spread, total))
+                self._recorder.sum_over(self.contiguous(part), spread, total)
                 part = total
             gradients.append(part if part.shape == shape else self.contiguous(part).reshape(shape))
         return gradients

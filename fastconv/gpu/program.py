@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastconv.gpu.memory import Memory
+from fastconv.kernels import cuda_units
 from fastconv.kernels.cuda import Launch
 from fastconv.ops.dispatch import kernel_on_gpu
 
@@ -27,6 +28,12 @@ class Recorder:
     def add(self, launches: Sequence[Launch]) -> None:
         """Launches that need no scratch memory."""
         self._parts.append(lambda scratch: launches)
+
+    def sum_over(self, x: Any, axes: Sequence[int], y: Any) -> None:
+        """y = the sums of x over `axes`; x lies in the order of its axes."""
+        chunks, sums = cuda_units.partial_shape(x.shape, axes)
+        partial = self.memory.zeros((chunks, sums)) if chunks > 1 else None
+        self.add(cuda_units.sum_over(x, axes, y, partial))
 
     def kernel(self, op: str, problem: Any, *arrays: Any, algorithm: str = "auto", relu: Any = None) -> bool:
         """The op on `arrays`, inputs before outputs; returns whether its kernel applies the ReLU, too.

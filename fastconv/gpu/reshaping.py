@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_strided, cuda_units
+from fastconv.kernels import cuda_strided
 from fastconv.layers import Flatten, Identity, Layer, Permute, RepeatVector, Reshape, UpSampling2D
 from fastconv.layers.layout import from_last, last, to_last
 from fastconv.layers.spatial import Cropping, ZeroPadding, inside
@@ -71,7 +71,7 @@ class _RepeatVector(Recorded):
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         gx = self.empty((len(gy), gy.shape[2]))
-        self._recorder.add(cuda_units.sum_over(gy, (1,), gx))
+        self._recorder.sum_over(gy, (1,), gx)
         return gx
 
 
