@@ -42,9 +42,10 @@ def overlap(
     """
     rows, columns = y_pred.shape
     parts = scratch.shape[1]
+    share = -(-columns // parts)
     numbers = tuple(map(float32, ratio))
     launches = [
-        Launch(_share_sums, (parts, rows), (THREADS,), (y_pred, targets, scratch, columns, -(-columns // parts))),
+        Launch(_share_sums, (rows * parts,), (THREADS,), (y_pred, targets, scratch, columns, parts, share)),
         Launch(_values, (-(-rows // THREADS),), (THREADS,), (scratch, values, rows, parts, *numbers)),
     ]
     if gradient is not None:
@@ -55,13 +56,13 @@ def overlap(
     return launches
 
 
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, launch_bounds=THREADS)
-def _share_sums(y_pred, targets, scratch, columns, share):
+@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
+def _share_sums(y_pred, targets, scratch, columns, parts, share):
     parts_of_both = cuda.shared.array(THREADS, float32)
     parts_of_missed = cuda.shared.array(THREADS, float32)
     parts_of_wrong = cuda.shared.array(THREADS, float32)
-    thread, part, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x), uint32(cuda.blockIdx.y)
-    first = uint32(row * columns)
+    thread, row = uint32(cuda.threadIdx.x), uint32(uint32(cuda.blockIdx.x) // uint32(parts))
+    part, first = uint32(cuda.blockIdx.x - row * parts), uint32(row * columns)
     column = uint32(part * share + thread)
     end = uint32(min(int32(columns), int32((part + 1) * share)))
     both, missed, wrong = float32(0), float32(0), float32(0)
@@ -75,7 +76,7 @@ def _share_sums(y_pred, targets, scratch, columns, share):
     missed = block_sum(parts_of_missed, thread, THREADS, missed)
     wrong = block_sum(parts_of_wrong, thread, THREADS, wrong)
     if thread == uint32(0):
-        place = uint32(3 * (row * cuda.gridDim.x + part))
+        place = uint32(3 * cuda.blockIdx.x)
         scratch[place], scratch[uint32(place + 1)], scratch[uint32(place + 2)] = both, missed, wrong
 
 

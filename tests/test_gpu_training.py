@@ -450,3 +450,24 @@ def test_a_batch_is_on_its_way_while_the_step_before_runs():
         "event 2 in main",
         "host waits for event 1",
     ]
+
+
+def test_predictions_are_on_their_way_to_the_host_while_the_next_step_runs():
+    from fastconv.gpu.memory import Outlet
+
+    log = []
+    FakeEvent.count = 0
+    cupy = types.SimpleNamespace()
+    cupy.cuda = types.SimpleNamespace(
+        Event=lambda disable_timing: FakeEvent(log),
+        alloc_pinned_memory=bytearray,
+        runtime=types.SimpleNamespace(memcpyAsync=lambda host, device, *args: log.append(("copy", device, *args))),
+    )
+    memory = types.SimpleNamespace(simulated=False, arrays=cupy, stream=FakeStream(log, "main"))
+    array = types.SimpleNamespace(shape=(3, 2), size=6, data=types.SimpleNamespace(ptr="predictions"))
+    outlet = Outlet(memory, array)
+    outlet.send(0)
+    outlet.send(1)
+    assert outlet.take(0).shape == (3, 2) and outlet.take(0) is not outlet.take(1)
+    copied = ("copy", "predictions", 24, 2, "main")
+    assert log[:5] == [copied, "event 0 in main", copied, "event 1 in main", "host waits for event 0"]

@@ -405,7 +405,8 @@ class Trainer(Compiled):
         """
         if name == "x":
             inputs = self.as_inputs(value)
-            return Parts([as_array(part, name) for part in inputs]) if self.built and len(self.inputs) > 1 else inputs
+            several = self.built and len(self.inputs) > 1
+            return Parts([as_array(part, name, stays=True) for part in inputs]) if several else inputs
         if not self.has_several_outputs or (name == "sample_weight" and hasattr(value, "shape")):
             return value
         names = self.output_names
