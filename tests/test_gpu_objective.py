@@ -59,7 +59,7 @@ class Device:
             self.program.run()
             self.scores.queued(y, weights)
             assert self.memory.allocated_bytes == before, "a step allocates nothing"
-            return self.scores.take(self.totals[1, 1:].astype(float), counts)
+            return self.scores.take(self.totals[1, 1:].astype(float), counts, iter(self.scores.by_hand))
 
 
 def judged():
@@ -324,6 +324,30 @@ def test_metrics_of_the_users_own_are_computed_by_the_host():
     for found, wanted in zip(every, expected, strict=True):
         close(found.result(), wanted.result())
     assert [counts_on_device(metric) for metric in every] == [False, False, False, True, False]
+
+
+class Own(losses.MeanSquaredError):
+    """What a user writes: half the squared error."""
+
+    def values(self, y_true, y_pred):
+        return super().values(y_true, y_pred) / 2
+
+    def slopes(self, y_true, y_pred):
+        return super().slopes(y_true, y_pred) / 2
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.0])
+def test_a_loss_of_the_users_own_is_computed_by_the_host(scale):
+    y, weights, own = normal(4, 3), random(4), Own()
+    metric = metrics.get(own)
+    device = Device(normal(4, 3), y, weights, own, metrics=[metric], scale=scale)
+    for seed in (1, 2):
+        y_pred = normal(4, 3, seed=seed)
+        value, gradient = own.value_and_gradient(y, y_pred, weights)
+        assert device.step(y_pred, y, weights) == value
+        close(device.gradient, scale * gradient)
+    device.kept.settle()
+    assert metric.result() > 0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Models with several inputs or outputs through the GPU's path, simulated: weights, logs and predictions of the CPU."""
 
 import numpy as np
-import pytest
 from lab import lab
 
 import fastconv as keras
@@ -155,10 +154,17 @@ def test_nothing_is_allocated_in_a_step():
         assert model._runner.memory.allocated_bytes == allocated
 
 
-def test_a_loss_of_the_users_own_is_named():
+def test_a_loss_and_metrics_of_the_users_own():
     class Own(losses.MeanSquaredError):
-        pass
+        def values(self, y_true, y_pred):
+            return super().values(y_true, y_pred) / 2
 
-    model = compiled(loss=["sparse_categorical_crossentropy", Own(), "mse"])
-    with lab(), device("gpu"), pytest.raises(ValueError, match="the loss Own is computed by its own Python"):
-        model.train_on_batch([IMAGES, NUMBERS], [CLASSES, VALUES, MASKS])
+        def slopes(self, y_true, y_pred):
+            return super().slopes(y_true, y_pred) / 2
+
+    def build():
+        own = [[Worst()] for _ in range(3)]
+        return dense(loss=[losses.CategoricalHinge(), Own(), Own()], loss_weights=[1, 0.5, 2], metrics=own)
+
+    one_hot = np.eye(3, dtype="float32")[CLASSES]
+    same_on_both(build, NUMBERS, [one_hot, VALUES, MASKS[:, 0, 0]], RNG.random(N))

@@ -15,9 +15,8 @@ import numpy as np
 from fastconv.gpu.judges import Judge, judge_of_loss, judge_of_metric, loss_factors, mean_factors
 from fastconv.gpu.memory import Memory
 from fastconv.gpu.program import Recorder
-from fastconv.gpu.recorded import Unsupported
 from fastconv.gpu.tallies import Tally, counts_on_device, tally_of
-from fastconv.gpu.watched import Later, Watched, settle
+from fastconv.gpu.watched import ByHand, Later, Watched, settle
 from fastconv.kernels import cuda_strided, cuda_totals
 from fastconv.kernels.cuda import Launch
 from fastconv.metrics import Metric
@@ -71,14 +70,12 @@ class Scores:
         width: how many sums there are in the row of a step.
         given: how many arrays `of_batch` gives.
         objective: as given.
-
-    Raises:
-        Unsupported: the loss is of a class that the device does not know.
     """
 
     def __init__(self, objective: Any, scale: float, shape: tuple[int, ...], kept: Kept) -> None:
         self.objective, self._scale, self._kept = objective, scale, kept
         self._of_loss: Judge | None = None
+        self._by_hand: ByHand | None = None
         # A judge, and whether samples' weights count; the loss comes first.
         self._judges: list[tuple[Judge, bool]] = []
         self._means: list[Any] = []
@@ -88,11 +85,9 @@ class Scores:
         if objective.loss is not None:
             judge = self._of_loss = judge_of_loss(objective.loss)
             if judge is None:
-                raise Unsupported(
-                    f"the loss {type(objective.loss).__name__} is computed by its own Python, which a GPU cannot run: "
-                    "train with this model on the device 'cpu', or take a loss of fastconv.losses."
-                )
-            self._judges.append((judge, True))
+                self._by_hand = ByHand(objective.loss, scale, kept.memory)
+            else:
+                self._judges.append((judge, True))
         for metric, is_weighted in objective.all_metrics:
             judge = judge_of_metric(metric)
             if judge is not None:
@@ -113,6 +108,8 @@ class Scores:
             ValueError: `y` or `sample_weight` does not suit the predictions.
         """
         arrays, counts = [], []
+        if self._by_hand is not None:
+            self._by_hand.batch = y, sample_weight
         for judge, is_weighted in self._judges:
             weights = sample_weight if is_weighted else None
             target, shape = judge.prepare(y, self._y_pred, weights)
@@ -138,7 +135,9 @@ class Scores:
             fused: whether the gradient is by the input of the last activation.
         """
         memory, slopes = recorder.memory, gradient
-        if gradient is not None and (self._of_loss is None or self._scale == 0):
+        if self._by_hand is not None:
+            self._by_hand.record(recorder, y_pred, gradient, fused)
+        elif gradient is not None and (self._of_loss is None or self._scale == 0):
             recorder.add(_clear(memory, gradient))
             slopes = None
         pairs = iter(zip(given[::2], given[1::2], strict=True))
@@ -163,11 +162,18 @@ class Scores:
         if self._watcher is not None:
             self._watcher.send(y, sample_weight)
 
-    def take(self, sums: Sequence[float], counts: Sequence[float]) -> float:
+    @property
+    def by_hand(self) -> list[float]:
+        """The loss of the last step, where the host has computed it."""
+        return [] if self._by_hand is None else [self._by_hand.value]
+
+    def take(self, sums: Sequence[float], counts: Sequence[float], by_hand: Iterator[float]) -> float:
         """Take a batch's sums, read from the device, into the metrics; returns the loss."""
         first = int(self._of_loss is not None)
         for metric, value, count in zip(self._means, sums[first:], counts[first:], strict=True):
             metric.add(value, count)
+        if self._by_hand is not None:
+            return next(by_hand)
         return sums[0] if first else 0.0
 
 
@@ -233,14 +239,22 @@ class AllScores:
         for scores, *batch in self._each(y, sample_weight):
             scores.queued(*batch)
 
-    def take(self, sums: Sequence[float], counts: Sequence[float]) -> None:
-        """Take a batch's sums, read from the device, into the losses and metrics; behind the scores' are penalties."""
-        total, first = float(sum(sums[self.width :])), 0
+    @property
+    def by_hand(self) -> list[float]:
+        """The losses of the last step that the host has computed."""
+        return [value for scores in self._scores if scores is not None for value in scores.by_hand]
+
+    def take(self, sums: Sequence[float], counts: Sequence[float], by_hand: Sequence[float]) -> None:
+        """Take a batch's sums, read from the device, into the losses and metrics; behind the scores' are penalties.
+
+        counts, by_hand: as `of_batch` gave, and as they were after the step.
+        """
+        total, first, others = float(sum(sums[self.width :])), 0, iter(by_hand)
         for scores, scale in zip(self._scores, self._scales, strict=True):
             if scores is None:
                 continue
             columns = slice(first, first + scores.width)
-            loss = scores.take(sums[columns], counts[1:][columns])
+            loss = scores.take(sums[columns], counts[1:][columns], others)
             if isinstance(self._objective, Objectives):
                 scores.objective.total.update_state(loss, counts[0])
             total += scale * loss

@@ -32,7 +32,7 @@ class Runner:
         model, memory, parameters: what it was made for, where its arrays are, and the weights there.
 
     Raises:
-        Unsupported: a layer, loss, metric or optimizer of the model runs on the CPU only; the message names it.
+        Unsupported: a layer or the optimizer of the model runs on the CPU only; the message names it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -52,7 +52,7 @@ class Runner:
         self.parameters = Parameters(self.memory, trained, others, slots)
         self._steps: dict[Any, _Step] = {}
         self._totals: Any = None
-        self._pending: list[tuple[AllScores, list[float], int]] = []
+        self._pending: list[tuple[AllScores, list[float], list[float], int]] = []
         self.kept = Kept(self.memory)
 
     @staticmethod
@@ -70,7 +70,6 @@ class Runner:
         """The program of a step for batches like this one: "train", "test" or "predict".
 
         Raises:
-            Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
             MemoryError: the device has no room for its arrays.
         """
         if kind == "train" and self.model.optimizer.only_collects:
@@ -101,8 +100,8 @@ class Runner:
         """Wait for all steps that were queued, and take their sums into the model's loss and metrics."""
         if self._pending:
             sums = self.memory.download(self._totals).astype(np.float64)
-            for row, (scores, counts, width) in zip(sums, self._pending, strict=False):
-                scores.take(row[:width], counts)
+            for row, (scores, counts, by_hand, width) in zip(sums, self._pending, strict=False):
+                scores.take(row[:width], counts, by_hand)
             self._pending.clear()
         self.kept.settle()
 
@@ -125,7 +124,7 @@ class Runner:
             self.settle()
         counts = step.run(x, y, sample_weight, len(self._pending))
         if step.scores is not None:
-            self._pending.append((step.scores, counts, step.width))
+            self._pending.append((step.scores, counts, step.scores.by_hand, step.width))
             step.scores.queued(y, sample_weight)
         return step
 

@@ -1,4 +1,8 @@
-"""Metrics that the host computes: those that a user wrote in Python. Each step's predictions are copied to the host."""
+"""Losses and metrics that the host computes: those that a user wrote in Python.
+
+For metrics each step's predictions are copied to the host while later steps run. A loss has to be known before the step
+can go on: the host waits for the predictions, and the device for their gradient.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.gpu.memory import BLOCKS, Memory, Outlet
+from fastconv.gpu.program import Recorder
+from fastconv.loss_base import Loss
 from fastconv.metrics import Metric
 
 # What is left to do for steps that were queued, in their order; a number says for which block it is.
@@ -67,3 +73,36 @@ def settle(later: Later, count: int | None = None) -> None:
         for _ in range(len(later) if count is None else count):
             watched, turn = later.popleft()
             watched.update(turn)
+
+
+class ByHand:
+    """A loss that the host computes in the middle of a step.
+
+    Args:
+        scale: what it counts in the model's loss.
+
+    Attributes:
+        batch: targets and weights of the next step.
+        value: of the last step.
+    """
+
+    def __init__(self, loss: Loss, scale: float, memory: Memory) -> None:
+        self._loss, self._scale, self._memory = loss, scale, memory
+        self.batch: tuple[Any, Any] = (None, None)
+        self.value = 0.0
+
+    def record(self, recorder: Recorder, y_pred: Any, gradient: Any, fused: bool) -> None:
+        """Write down: the host computes the value and, unless it is None, the gradient."""
+        recorder.interrupt(lambda: self._compute(y_pred, gradient, fused))
+
+    def _compute(self, y_pred: Any, gradient: Any, fused: bool) -> None:
+        loss, (y, sample_weight), found = self._loss, self.batch, self._memory.download(y_pred)
+        if gradient is None or self._scale == 0:
+            self.value = float(np.sum(loss(y, found, sample_weight)))
+            slopes = np.zeros_like(found)
+        else:
+            compute = loss.value_and_logits_gradient if fused else loss.value_and_gradient
+            self.value, slopes = compute(y, found, sample_weight)
+            slopes *= slopes.dtype.type(self._scale)
+        if gradient is not None:
+            self._memory.upload(gradient, slopes)
