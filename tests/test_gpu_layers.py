@@ -6,7 +6,6 @@ from lab import lab
 
 import fastconv as keras
 from fastconv import device, layers, optimizers
-from fastconv.gpu.network import check
 from fastconv.gpu.recorded import Unsupported
 
 X = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype("float32")
@@ -140,10 +139,3 @@ def test_what_is_refused(build, reason):
     model = keras.Model(image, build(image))
     with lab(), device("gpu"), pytest.raises(Unsupported, match=reason):
         model.predict(X, verbose=0)
-
-
-def test_a_model_with_two_outputs_is_refused():
-    image = layers.Input((4, 6, 3))
-    model = keras.Model(image, [layers.Flatten()(image), layers.Conv2D(1, 1)(image)])
-    with pytest.raises(Unsupported, match="has 1 inputs and 2 outputs; a GPU runs models with one of each"):
-        check(model)

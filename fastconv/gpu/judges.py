@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,19 @@ _MATCHES: dict[Any, int] = {
 _SPARSE = (metrics.sparse_categorical_accuracy, metrics.sparse_top_k_categorical_accuracy)
 _PARAMETERS = {cuda_losses.IN_TOP: ("k", 5), cuda_losses.SAME_SIDE: ("threshold", 0.5)}
 _CORRELATIONS = {metrics.pearson_correlation: False, metrics.concordance_correlation: True}
+
+
+class Arrays(NamedTuple):
+    """What a judge's launches work on.
+
+    rows: y_pred, (values, columns). targets: for them. factors, values: (values,). gradient: as rows, None for none.
+    """
+
+    rows: Any
+    targets: Any
+    factors: Any
+    values: Any
+    gradient: Any
 
 
 class Judge:
@@ -103,32 +116,17 @@ class Judge:
         count = given[1].size
         values = recorder.memory.zeros((count,))
         rows = rows.reshape(count, rows.size // count)
-        targets, factors = given
-        recorder.add(self.launches(recorder, rows, targets, factors, values, slopes, fused, scale))
+        recorder.add(self.launches(recorder, Arrays(rows, given[0], given[1], values, slopes), fused, scale))
         if is_turned and gradient is not None:
             recorder.add(cuda_strided.copy(slopes, gradient.transpose(*order)))
         return values
 
-    def launches(
-        self,
-        recorder: Recorder,
-        rows: Any,
-        targets: Any,
-        factors: Any,
-        values: Any,
-        gradient: Any,
-        fused: bool,
-        scale: float,
-    ) -> list[Launch]:
-        """What computes the values of rows, (values, columns)."""
+    def launches(self, recorder: Recorder, arrays: Arrays, fused: bool, scale: float) -> list[Launch]:
+        """What computes the values and, unless it is None, the gradient."""
         return cuda_losses.loss(
             self.kind,
-            rows,
-            targets,
-            factors,
-            values,
-            gradient,
-            columns=rows.shape[1],
+            *arrays,
+            columns=arrays.rows.shape[1],
             labels=self.labels,
             fused=fused,
             epsilon=config.epsilon(),
@@ -152,26 +150,15 @@ class _Along(Judge):
 class _Focal(_Along):
     """The losses of `loss_focal`."""
 
-    def launches(
-        self,
-        recorder: Recorder,
-        rows: Any,
-        targets: Any,
-        factors: Any,
-        values: Any,
-        gradient: Any,
-        fused: bool,
-        scale: float,
-    ) -> list[Launch]:
+    def launches(self, recorder: Recorder, arrays: Arrays, fused: bool, scale: float) -> list[Launch]:
         loss: Any = self.loss
-        arrays = rows, targets, factors, values, gradient
         numbers = config.epsilon(), scale
         if isinstance(loss, losses.CategoricalGeneralizedCrossEntropy):
             return cuda_focal.generalized(*arrays, loss.q, scale)
         if isinstance(loss, losses.BinaryFocalCrossentropy):
             alpha = loss.alpha if loss.apply_class_balancing else None
             return cuda_focal.binary(*arrays, loss.gamma, alpha, loss.from_logits, *numbers)
-        alphas = np.broadcast_to(np.asarray(loss.alpha, np.float32), rows.shape[1:])
+        alphas = np.broadcast_to(np.asarray(loss.alpha, np.float32), arrays.rows.shape[1:])
         return cuda_focal.categorical(*arrays, recorder.memory.copied(alphas), loss.gamma, loss.from_logits, *numbers)
 
 
@@ -196,22 +183,12 @@ class _Overlap(Judge):
         turned = target.transpose(order)
         return turned, turned.shape[:count]
 
-    def launches(
-        self,
-        recorder: Recorder,
-        rows: Any,
-        targets: Any,
-        factors: Any,
-        values: Any,
-        gradient: Any,
-        fused: bool,
-        scale: float,
-    ) -> list[Launch]:
+    def launches(self, recorder: Recorder, arrays: Arrays, fused: bool, scale: float) -> list[Launch]:
         epsilon, loss = config.epsilon(), self.loss
         # Dice is Tversky with halves, but for the epsilon.
         ratio = (0.5, 0.5, epsilon / 2) if isinstance(loss, losses.Dice) else (loss.alpha, loss.beta, epsilon)  # type: ignore[union-attr]
-        scratch = recorder.memory.zeros(cuda_overlap.scratch_shape(*rows.shape))
-        return cuda_overlap.overlap(rows, targets, factors, values, gradient, scratch, ratio, scale)
+        scratch = recorder.memory.zeros(cuda_overlap.scratch_shape(*arrays.rows.shape))
+        return cuda_overlap.overlap(*arrays, scratch, ratio, scale)
 
 
 class _Correlation(Judge):
@@ -229,17 +206,8 @@ class _Correlation(Judge):
         turned = np.moveaxis(target, self._axis, -1)
         return turned, turned.shape[:-1]
 
-    def launches(
-        self,
-        recorder: Recorder,
-        rows: Any,
-        targets: Any,
-        factors: Any,
-        values: Any,
-        gradient: Any,
-        fused: bool,
-        scale: float,
-    ) -> list[Launch]:
+    def launches(self, recorder: Recorder, arrays: Arrays, fused: bool, scale: float) -> list[Launch]:
+        rows, targets, _, values, _ = arrays
         return cuda_correlations.correlations(rows, targets, values, self._is_concordance, config.epsilon())
 
 

@@ -113,8 +113,8 @@ class Scores:
         for judge, is_weighted in self._judges:
             weights = sample_weight if is_weighted else None
             target, shape = judge.prepare(y, self._y_pred, weights)
-            if judge is self._of_loss and judge.loss is not None:
-                factors, count = loss_factors(judge.loss, shape, y, weights), float(len(y))
+            if judge is self._of_loss:
+                factors, count = loss_factors(self.objective.loss, shape, y, weights), float(len(y))
             else:
                 factors, count = mean_factors(judge, shape, y, weights)
             arrays += [target, np.broadcast_to(factors, shape)]
