@@ -193,14 +193,16 @@ def test_frozen_layers_compute_no_gradients(gpu):
 def test_callbacks_see_the_batches_so_far(gpu):
     class Seen(keras.callbacks.Callback):
         def __init__(self):
-            self.losses = []
+            self.losses, self.results = [], []
 
         def on_train_batch_end(self, batch, logs=None):
             self.losses.append(dict(logs)["loss"])
+            self.results.append(self.model.metrics[0].result())
 
     seen, model = Seen(), a_model()
     history = model.fit(X[:16], Y[:16], batch_size=8, verbose=0, callbacks=[seen]).history
     assert seen.losses[0] != seen.losses[1] == pytest.approx(history["loss"][0])
+    assert seen.results == seen.losses
 
 
 # What a GPU does not do.
