@@ -125,7 +125,7 @@ def _by_threshold(
             other = first
             while other < uint32(first + columns):
                 v = y_pred[other]
-                if v > p or (v == p or (v != v and p != p)) and other < i or (p != p and v == v):
+                if v > p or v == p and other < i:  # no NaN lies above a threshold, wherever it comes
                     before = int32(before + 1)
                 other = uint32(other + 1)
             if before >= int32(cuts.top):

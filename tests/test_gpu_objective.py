@@ -1,5 +1,7 @@
 """Every built-in loss and metric as a GPU computes it: simulated, and compared with what the CPU computes."""
 
+import importlib.util
+import inspect
 import types
 
 import numpy as np
@@ -7,11 +9,14 @@ import pytest
 from lab import lab
 
 from fastconv import activations, losses, metrics
+from fastconv.gpu import judges, tallies
 from fastconv.gpu.judges import judge_of_metric
 from fastconv.gpu.memory import Memory
 from fastconv.gpu.objective import Kept, Row, Scores
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.tallies import counts_on_device
+from fastconv.kernels import cuda_correlations, cuda_focal, cuda_overlap, cuda_places
+from fastconv.testing import SimulationError
 
 ROWS, COLUMNS = 11, 37
 
@@ -234,7 +239,7 @@ def test_a_metric(name):
     shape = y.shape[:1]
     if name in ("IoU", "MeanIoU", "MeanIoU of channels_first", "OneHotIoU"):
         shape = (3, 5, 4)  # of the pixels
-    weights = random(*(y.shape if name == "AUC" else shape), seed=9)
+    weights = random(*(y.shape if name in ("AUC", "Accuracy") else shape), seed=9)
     device = Device(y_pred, y, weights, None, [plain], [weighted])
     with np.errstate(all="ignore"):
         for _ in range(2):
@@ -366,3 +371,39 @@ def test_what_a_metric_refuses_it_refuses_on_a_gpu(metric, y_pred, y, reason):
     for update in (metric.update_state, lambda y, y_pred: Device(y_pred, y, metrics=[metric])):
         with pytest.raises(ValueError, match=reason):
             update(*arrays)
+
+
+METRIC, LOSS = test_a_metric, test_a_loss_and_its_gradient
+PLANTED = [
+    (tallies, cuda_places, "v > p or", "v >= p or", METRIC, "Recall"),
+    (tallies, cuda_places, "v == p and other < i", "v == p", METRIC, "Recall"),
+    (tallies, cuda_places, "max(passed, int32(cuts.least))", "passed", METRIC, "AUC"),
+    (tallies, cuda_places, "ascending[uint32(middle)] < p", "ascending[uint32(middle)] <= p", METRIC, "AUC of few"),
+    (tallies, cuda_places, "item // uint32(per)", "item % uint32(per)", METRIC, "Precision"),
+    (tallies, cuda_places, "weight *= of_columns[uint32(i - first)]", "pass", METRIC, "Precision of one"),
+    (tallies, cuda_places, "if not v <= largest:", "if v <= largest:", METRIC, "IoU"),
+    (tallies, cuda_places, "p > float32(-1) and p < float32(number)", "True", METRIC, "MeanIoU"),
+    (tallies, cuda_places, "weight * (float32(1) - t)", "weight", METRIC, "FBetaScore"),
+    (tallies, cuda_places, "p >= limit and", "p > limit and", METRIC, "F1Score"),
+    (judges, cuda_correlations, " + apart * apart", "", METRIC, "ConcordanceCorrelation"),
+    (judges, cuda_overlap, "both * (t - alpha * t", "both * (t + alpha * t", LOSS, "dice"),
+    (judges, cuda_overlap, "row = uint32(i // uint32(columns))", "row = uint32(0)", LOSS, "tversky"),
+    (judges, cuda_focal, "weight * slope * share", "slope * share", LOSS, "binary focal logits"),
+    (judges, cuda_focal, "_focal_slope(p, gamma, epsilon) - product", "_focal_slope(p, gamma, epsilon)",
+     LOSS, "focal along"),
+    (judges, cuda_focal, "slope if column == label", "slope if column >= label", LOSS, "generalized"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("user, module, right, wrong, check, name", PLANTED, ids=range(len(PLANTED)))
+def test_a_planted_fault_is_found(user, module, right, wrong, check, name, tmp_path, monkeypatch):
+    source = inspect.getsource(module)
+    assert source.count(right) == 1
+    path = tmp_path / "planted.py"
+    path.write_text(source.replace(right, wrong))
+    spec = importlib.util.spec_from_file_location("planted", path)
+    planted = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(planted)
+    monkeypatch.setattr(user, module.__name__.rpartition(".")[2], planted)
+    with pytest.raises((AssertionError, SimulationError)):
+        check(name)
