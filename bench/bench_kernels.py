@@ -13,7 +13,7 @@ from fastconv.bench import contestant
 from fastconv.bench.compare import cost
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import float_case
-from fastconv.testing.shapes import find_shapes
+from fastconv.testing.shapes import find_shapes, shapes_for
 
 SHAPES = os.environ.get("FASTCONV_SHAPES")
 
@@ -21,10 +21,8 @@ SHAPES = os.environ.get("FASTCONV_SHAPES")
 def cases():
     """Every variant but the reference, which is there to be right, on every shape of its op."""
     for op in kernels.ops():
-        pooling = "pool2d" in op
-        kind = kernels.Pool2DProblem if pooling else kernels.Conv2DProblem
         try:
-            problems = find_shapes(SHAPES or ("seeds_pool2d" if pooling else "seeds"), kind)
+            problems = find_shapes(SHAPES, kernels.problem_type(op)) if SHAPES else shapes_for(op, "seeds")
         except ValueError:
             if SHAPES is None:
                 raise

@@ -23,13 +23,12 @@ import numpy as np
 
 from fastconv import kernels
 from fastconv.bench.table import number
-from fastconv.cli.bench import problem_type
 from fastconv.inspecting import sass
 from fastconv.inspecting.architectures import ARCHITECTURES, WARP
 from fastconv.inspecting.compile import toolkit_version
 from fastconv.inspecting.report import Inspected, inspect_kernel
 from fastconv.inspecting.tiles import draw, small_problem
-from fastconv.kernels import Conv2DProblem, Kernel
+from fastconv.kernels import Conv2DProblem, Kernel, problem_type
 from fastconv.kernels.cuda import Launch, launched_by
 from fastconv.kernels.registry import backend_of
 from fastconv.testing import simulate

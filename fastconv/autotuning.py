@@ -25,8 +25,11 @@ from fastconv import kernels, machine, random
 from fastconv.buffers import ReusedBuffers
 from fastconv.ops import dispatch
 
-_CONV_OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_filter")
-_POOL_OPS = ("max_pool2d", "max_pool2d_backward", "average_pool2d", "average_pool2d_backward")
+_OPS: dict[type, tuple[str, ...]] = {
+    kernels.Conv2DProblem: ("conv2d", "conv2d_backward_data", "conv2d_backward_filter"),
+    kernels.ConvPool2DProblem: ("conv2d_max_pool2d", "conv2d_max_pool2d_backward_filter"),
+    kernels.Pool2DProblem: ("max_pool2d", "max_pool2d_backward", "average_pool2d", "average_pool2d_backward"),
+}
 _REST_S = 0.05  # before each sample: BLAS's threads, which im2col uses, spin for so long after their work
 _SLOW = 4  # times the fastest: a variant that takes so long in its first calls is not timed further
 
@@ -61,7 +64,7 @@ def autotune(
     """Measure the kernels that a model, or problems, can use, and remember the fastest for `algorithm="auto"`.
 
     Args:
-        target: a built `Sequential`; or problems: a `kernels.Conv2DProblem` or `Pool2DProblem` or several.
+        target: a built `Sequential`; or problems: one of `kernels`, such as `Conv2DProblem`, or several.
         batch_size: of the model's batches; shapes other than those measured keep their defaults.
         training: whether the model is going to be trained, or only used. For problems all ops are measured.
         seconds: for each kernel of each op and problem.
@@ -99,15 +102,14 @@ def ranking(op: str, problem: Any) -> tuple[str, ...]:
 def _work_of(target: Any, batch_size: int, training: bool) -> list[tuple[str, Any]]:
     if hasattr(target, "layers") and hasattr(target, "backward_plan"):
         return _work_of_model(target, batch_size, training)
-    problems = [target] if isinstance(target, (kernels.Conv2DProblem, kernels.Pool2DProblem)) else target
+    problems = [target] if type(target) in _OPS else target
     if not isinstance(problems, Iterable) or isinstance(problems, (str, bytes)):
         raise TypeError(f"target must be a Sequential, a problem or several problems; received {target!r}.")
     work = []
     for problem in problems:
-        if not isinstance(problem, (kernels.Conv2DProblem, kernels.Pool2DProblem)):
+        if type(problem) not in _OPS:
             raise TypeError(f"target must hold problems such as kernels.Conv2DProblem; received {problem!r}.")
-        ops = _CONV_OPS if isinstance(problem, kernels.Conv2DProblem) else _POOL_OPS
-        work += [(op, problem) for op in ops]
+        work += [(op, problem) for op in _OPS[type(problem)]]
     return list(dict.fromkeys(work))
 
 
@@ -130,9 +132,10 @@ def _work_of_model(model: Any, batch_size: int, training: bool) -> list[tuple[st
     x = np.zeros((batch_size, *shape[1:]), model.dtype)
     try:
         with dispatch.observed(note):
-            outputs = plan.run([x], training, buffers)
-            if training:
-                BackwardPlan.of(plan).run([np.zeros_like(y) for y in outputs], buffers)
+            back = BackwardPlan.of(plan).fused if training else None
+            outputs = plan.run([x], training, buffers, plan.fused_calls if back is None else back.calls)
+            if back is not None:
+                back.run([np.zeros_like(y) for y in outputs], buffers)
     finally:
         random.generator().bit_generator.state = state
     return list(found)

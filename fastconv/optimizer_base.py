@@ -135,6 +135,13 @@ class Optimizer(Configurable):
         rate = [self._learning_rate] if self._schedule is None else []
         return [self._iterations, *rate, *self._averages, *self._accumulated, *self._slots, *self.other_variables]
 
+    def variables_for(self, trained: Sequence[Variable]) -> list[Variable]:
+        """Those of `variables` that a file keeps for a model that trains these weights now: without what belongs to a
+        weight, if the optimizer was built for others."""
+        if not self.built or list(map(id, trained)) == list(map(id, self._model_variables)):
+            return self.variables
+        return [variable for variable in self.variables if variable.shape == ()]
+
     @property
     def only_collects(self) -> bool:
         """Whether the next gradients are only accumulated."""
@@ -182,6 +189,15 @@ class Optimizer(Configurable):
     def slot_groups(self) -> list[tuple[str, ...]]:
         """Names of slots; those of one group are saved side by side for each variable, group after group."""
         return []
+
+    def suits(self, variables: Sequence[Variable]) -> bool:
+        """Whether the optimizer is not built, or for these variables and perhaps others."""
+        return not self.built or all(id(variable) in self._states for variable in variables)
+
+    def places_of(self, variables: Sequence[Variable]) -> list[int]:
+        """Which of the variables that the optimizer was built with these are."""
+        places = {id(variable): place for place, variable in enumerate(self._model_variables)}
+        return [places[id(variable)] for variable in variables]
 
     def slots_by_name(self) -> dict[str, list[Variable]]:
         """The variables of each slot, one for each of the variables that the optimizer was built with."""
@@ -245,14 +261,12 @@ class Optimizer(Configurable):
         scratches = {
             dtype: [np.empty(size, dtype) for _ in range(self.scratch_arrays)] for dtype, size in memory.items()
         }
-        changes = self.clipnorm or self.clipvalue or self.global_clipnorm or self.loss_scale_factor
         for variable in variables:
             size = variable.value.size
             self._states[id(variable)] = state = State(
                 slots={},
                 scratches=tuple(block[:size].reshape(variable.shape) for block in scratches[variable.dtype]),
-                gradient=np.empty_like(variable.value) if changes or self.gradient_accumulation_steps else None,
-                decays=self.decays(variable),
+                excluded=self._excludes(variable),
             )
             if self.use_ema:
                 state.average = beside(variable, "average")
@@ -315,7 +329,7 @@ class Optimizer(Configurable):
             if is_last:
                 np.divide(collected, steps, out=state.gradient)
                 collected.fill(0)
-        return [state.gradient for state in states] if is_last else None  # type: ignore[misc]
+        return [state.gradient for state in states] if is_last else None
 
     def _update(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable], states: Sequence[State]) -> None:
         """Clip, decay, update."""
@@ -325,9 +339,9 @@ class Optimizer(Configurable):
             values = [variables[i].value for i in group]
             chosen = [states[i] for i in group]
             for state, value in zip(chosen, values, strict=True):
-                if state.decays:
+                if self.weight_decay is not None and not state.excluded:
                     # Not value *= 1 - decay * rate: in float32 that factor has few digits of the decay left.
-                    np.multiply(value, self.weight_decay * rate, out=state.scratch)  # type: ignore[operator]
+                    np.multiply(value, self.weight_decay * rate, out=state.scratch)
                     value -= state.scratch
             self.update_all([gradients[i] for i in group], values, rate, chosen)
 
@@ -335,7 +349,7 @@ class Optimizer(Configurable):
         longest = self.clipnorm or self.global_clipnorm
         if longest is None and self.clipvalue is None:
             return gradients
-        outs: list[np.ndarray] = [state.gradient for state in states]  # type: ignore[misc]
+        outs = [state.gradient for state in states]
         if longest is None:
             optimizer_clipping.clip_by_value(gradients, outs, self.clipvalue)  # type: ignore[arg-type]
         else:
@@ -384,16 +398,27 @@ class Optimizer(Configurable):
         self._states = dict(zip(ids, self._states.values(), strict=True))
 
     def decays(self, variable: Variable) -> bool:
-        excluded = any(re.search(pattern, variable.name) for pattern in self._excluded_names)
-        excluded = excluded or id(variable) in self._excluded
-        return self.weight_decay is not None and not excluded
+        return self.weight_decay is not None and not self._excludes(variable)
+
+    def _excludes(self, variable: Variable) -> bool:
+        return id(variable) in self._excluded or any(
+            re.search(pattern, variable.name) for pattern in self._excluded_names
+        )
+
+    def check_variables(self, variables: Sequence[Variable]) -> None:
+        """ValueError if the optimizer was built for others."""
+        if not self.suits(variables):
+            unknown = next(variable for variable in variables if id(variable) not in self._states)
+            raise ValueError(
+                f"{self.name} was built for other variables than {unknown.path}: a model that has got other layers is "
+                "to be compiled again."
+            )
 
     def _check(self, gradients: Sequence[np.ndarray], variables: Sequence[Variable]) -> None:
         if len(gradients) != len(variables):
             raise ValueError(f"{len(gradients)} gradients do not fit {len(variables)} variables.")
+        self.check_variables(variables)
         for gradient, variable in zip(gradients, variables, strict=True):
-            if self.built and id(variable) not in self._states:
-                raise ValueError(f"{self.name} was built for other variables than {variable.path}.")
             if np.shape(gradient) != variable.shape:
                 got = "None" if gradient is None else f"shape {np.shape(gradient)}"
                 raise ValueError(f"The gradient of {variable.path} must have shape {variable.shape}, not {got}.")

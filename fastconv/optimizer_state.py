@@ -17,15 +17,22 @@ class State:
     Attributes:
         slots: by name. average, accumulated: see `use_ema` and `gradient_accumulation_steps`.
         scratches: memory of its shape to compute in, shared by all variables of a dtype.
-        gradient: memory of its own for a gradient that is changed before the step; None where none is.
+        excluded: whether weight decay leaves it alone.
     """
 
     slots: dict[str, np.ndarray]
     scratches: tuple[np.ndarray, ...]
-    gradient: np.ndarray | None
-    decays: bool
+    excluded: bool
     average: Variable | None = None
     accumulated: Variable | None = None
+    _gradient: np.ndarray | None = None
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """Memory of its own for a gradient that is changed before the step; there once it has been asked for."""
+        if self._gradient is None:
+            self._gradient = np.empty_like(self.scratch)
+        return self._gradient
 
     @property
     def scratch(self) -> np.ndarray:

@@ -9,7 +9,19 @@ if __name__ != "fastconv.kernels":
         "import fastconv.kernels instead (pip install -e . makes it importable)."
     )
 
-from fastconv.kernels.problem import Conv2DProblem, Pool2DProblem
-from fastconv.kernels.registry import Kernel, choose, defaults, get, kernel, ops, variants
+from fastconv.kernels.problem import Conv2DProblem, ConvPool2DProblem, Pool2DProblem
+from fastconv.kernels.registry import Kernel, choose, defaults, get, kernel, ops, problem_type, variants
 
-__all__ = ["Conv2DProblem", "Kernel", "Pool2DProblem", "choose", "defaults", "get", "kernel", "ops", "variants"]
+__all__ = [
+    "Conv2DProblem",
+    "ConvPool2DProblem",
+    "Kernel",
+    "Pool2DProblem",
+    "choose",
+    "defaults",
+    "get",
+    "kernel",
+    "ops",
+    "problem_type",
+    "variants",
+]

@@ -143,8 +143,11 @@ class _Columns:
 
 def _rows_of(builder, shape, tile):
     """The tile's vectors, row by row."""
-    flat = [builder.extract_value(tile, i) for i in range(shape.rows * shape.vectors)]
-    return [flat[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
+    return _in_rows([builder.extract_value(tile, i) for i in range(shape.rows * shape.vectors)], shape)
+
+
+def _in_rows(vectors, shape):
+    return [vectors[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
 
 
 def _tile_of(context, builder, tile_type, rows):
@@ -411,6 +414,33 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
     return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp), codegen
 
 
+@intrinsic
+def tile_gathered(typingctx, tile, a, rows, places, b, b_step, steps, count):
+    """tile[i, :] += sum over s below `steps` of a[rows[i] + places[s]] * b[s * b_step : + columns].
+
+    As `tile_product`, for factors that lie anywhere: rows and places are pointers to numbers of elements, int64.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, a_start, row_start, place_start, b_start, b_next, count_of_steps, limit = args
+        shape = tile.shape
+        fma, columns = _fused(builder, tile), _Columns(builder, shape, tile.dtype, limit)
+        lines = [builder.gep(a_start, [builder.load(builder.gep(row_start, [_WORD(i)]))]) for i in range(shape.rows)]
+
+        def body(step, sums):
+            place = builder.load(builder.gep(place_start, [step]))
+            row_of_b = columns.load(builder.gep(b_start, [builder.mul(step, b_next)]))
+            after = []
+            for line, row in zip(lines, _in_rows(sums, shape), strict=True):
+                factor = _splat(builder, builder.load(builder.gep(line, [place])), _lanes(tile.dtype))
+                after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
+            return after
+
+        return _tile_of(context, builder, tile, [_summed(builder, tile, value, count_of_steps, body)])
+
+    return tile(tile, a, rows, places, b, types.intp, types.intp, types.intp), codegen
+
+
 def _group_product(context, builder, tile, args):
     """`tile_product` for columns in groups.
 
@@ -544,6 +574,36 @@ def lane_products(typingctx, tile, x, tap_step, x_step, gy, gy_step, pixels):
 def group_rows(group: int) -> list[int]:
     """What each lane's number is XORed with to get the element that it sees: row i of b, for `group_shape`."""
     return [i ^ i >> 1 for i in range(group)]
+
+
+def _fused(builder, tile):
+    """LLVM's fused multiply-add for a tile's vectors: a * b + c."""
+    vector = _vector_type(tile.dtype)
+    name = f"llvm.fma.v{vector.count}f{tile.dtype.bitwidth}"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def _summed(builder, tile, value, steps, body):
+    """A tile's vectors after a loop that LLVM may not unroll; body(step, vectors) makes them from those before."""
+    before = [builder.extract_value(value, i) for i in range(tile.shape.rows * tile.shape.vectors)]
+    start = builder.block
+    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("loop_done")
+    builder.cbranch(builder.icmp_signed(">", steps, _WORD(0)), loop, done)
+
+    builder.position_at_end(loop)
+    step = _phi(builder, _WORD(0), start)
+    sums = [_phi(builder, vector, start) for vector in before]
+    after = body(step, sums)
+    following = builder.add(step, _WORD(1))
+    for phi, vector in zip([step, *sums], [following, *after], strict=True):
+        phi.add_incoming(vector, loop)
+    _forbid_unrolling(builder.module, builder.cbranch(builder.icmp_signed("<", following, steps), loop, done))
+
+    builder.position_at_end(done)
+    totals = [_phi(builder, vector, start) for vector in before]
+    for phi, vector in zip(totals, after, strict=True):
+        phi.add_incoming(vector, loop)
+    return totals
 
 
 def _phi(builder, first, block):

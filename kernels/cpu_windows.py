@@ -105,6 +105,21 @@ def tile_unless_max(typingctx, gradient, value, best):
     )
 
 
+@intrinsic
+def tile_of_winner(typingctx, gradient, winner, number):
+    """`gradient` where `winner` is that number, 0 elsewhere."""
+
+    def codegen(context, builder, signature, args):
+        this = _splat(builder, args[2], _lanes(gradient.dtype))
+
+        def choose(b, g, found):
+            return b.select(b.fcmp_ordered("==", found, this), g, ir.Constant(g.type, None))
+
+        return _elementwise(choose)(context, builder, signature, args[:2])
+
+    return gradient(gradient, winner, gradient.dtype), codegen
+
+
 def _is_max(builder, value, best):
     """The maximum is NaN if any value is, and then the NaNs are what equals it."""
     return builder.or_(builder.fcmp_ordered("==", value, best), builder.fcmp_unordered("uno", value, value))

@@ -1,4 +1,4 @@
-"""Dropout on a GPU: a thread draws four numbers and multiplies four elements. Limited by bytes: x read, y written.
+"""Dropout on a GPU: a thread draws four numbers and changes four elements. Limited by bytes: x read, y written.
 
 No mask is kept: the gradient's is drawn again, from the same key and call.
 """
@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import uint64
-
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
-from fastconv.kernels.philox import BLOCK, LANES, M0, M1, ROUNDS, STEP, W0, W1
-
-THREADS = 256
+from fastconv.kernels.cuda_philox import THREADS, first_number, grid, key_words, words
+from fastconv.kernels.philox import LANES, STEP
 
 
 def dropout(x: Any, y: Any, key: int, call: Any, rate: float) -> list[Launch]:
@@ -23,28 +20,25 @@ def dropout(x: Any, y: Any, key: int, call: Any, rate: float) -> list[Launch]:
         call: float32 (2,): which row of the key's numbers, its lower 16 bits and those above, which change from
             launch to launch.
     """
-    low, high = (word - (1 << 32) if word >> 31 else word for word in (key & 0xFFFFFFFF, key >> 32))  # as int32
-    scale = float32(1 / (1 - rate) if rate < 1 else 0)
-    groups = -(-x.size // BLOCK) * LANES
-    arguments = (x, y, call, x.size, low, high, float32(rate), scale)
-    return [Launch(_dropout, (-(-groups // THREADS),), (THREADS,), arguments)]
+    return replace(x, y, key, call, rate, (1 / (1 - rate) if rate < 1 else 0, 0, 0))
 
 
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, float32, float32, launch_bounds=THREADS)
-def _dropout(x, y, call, count, key_low, key_high, rate, scale):
+def replace(x: Any, y: Any, key: int, call: Any, rate: float, numbers: tuple[float, float, float]) -> list[Launch]:
+    """The same elements as `dropout` drops become a number, and others x * scale + shift.
+
+    numbers: scale, shift, and what is put in place of the dropped.
+    """
+    arguments = (x, y, call, x.size, *key_words(key), *map(float32, (rate, *numbers)))
+    return [Launch(_replace, grid(x.size), (THREADS,), arguments)]
+
+
+@cuda_jit(FLOATS, FLOATS, FLOATS, *[int32] * 3, *[float32] * 4, launch_bounds=THREADS)
+def _replace(x, y, call, count, key_low, key_high, rate, scale, shift, dropped):
     group = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
-    a, b, d = group, uint32(0), uint32(0)
-    c = uint32(uint32(call[1]) * 65536 + uint32(call[0]))
-    low, high = uint32(key_low), uint32(key_high)
-    for _ in range(ROUNDS):
-        even, odd = M0 * uint64(a), M1 * uint64(c)
-        a, b = uint32(uint32(odd >> uint64(32)) ^ b ^ low), uint32(odd)
-        c, d = uint32(uint32(even >> uint64(32)) ^ d ^ high), uint32(even)
-        low, high = uint32(low + W0), uint32(high + W1)
-    first = uint32(group // LANES * BLOCK + group % LANES)
-    words = (a, b, c, d)
+    drawn = words(group, call, key_low, key_high)
+    first = first_number(group)
     for word in range(4):
         i = uint32(first + word * LANES)
         if i < uint32(count):
-            drawn = float32(int32(words[word] >> uint32(8))) * float32(STEP)
-            y[i] = x[i] * scale if drawn >= rate else float32(0)
+            number = float32(int32(drawn[word] >> uint32(8))) * float32(STEP)
+            y[i] = x[i] * scale + shift if number >= rate else dropped

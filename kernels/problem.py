@@ -135,28 +135,29 @@ class _Window2D:
     def parse(cls, text: str) -> Self:
         """A problem from text such as `N=64 H=13 W=13 C=32 K=64 R=3 S=3 stride=2 padding=same`.
 
-        Besides the fields' own names: stride, dilation ("2" or "2,1") and padding ("valid", "same" or
+        Besides the fields' own names: stride, dilation, pool ("2" or "2,1") and padding ("valid", "same" or
         "top,bottom,left,right").
 
         Raises:
             ValueError: an unknown, missing or repeated key, or a value that is no integer.
         """
         names = [field.name for field in fields(cls) if not field.name.startswith("pad_")]
+        pairs = [name.removesuffix("_h") for name in names if name.endswith("_h")]
         numbers: dict[str, Any] = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
         padding: Any = "valid"
         seen: set[str] = set()
         for item in text.split():
             key, _, value = item.partition("=")
-            if key in seen or key not in (*names, "stride", "dilation", "padding"):
+            if key in seen or key not in (*names, *pairs, "padding"):
                 raise ValueError(
                     f"{item!r} in {text!r}: expected key=value, each once, with a key of {names}, "
-                    "stride, dilation, padding."
+                    f"{', '.join(pairs)}, padding."
                 )
             seen.add(key)
             try:
                 if key == "padding":
                     padding = value
-                elif key in ("stride", "dilation"):
+                elif key in pairs:
                     given = [int(part) for part in value.split(",")]
                     numbers[f"{key}_h"], numbers[f"{key}_w"] = pair(given * 2 if len(given) == 1 else given, key)
                 else:
@@ -186,11 +187,9 @@ class _Window2D:
             if field.name.endswith(("_h", "_w")) or field.name.startswith("pad_") or value == field.default:
                 continue
             words.append(f"{field.name}={value}")
-        for key, values in (
-            ("stride", (self.stride_h, self.stride_w)),
-            ("dilation", (self.dilation_h, self.dilation_w)),
-        ):
-            if values != (1, 1):
+        for field in fields(self):
+            key = field.name.removesuffix("_h")
+            if key != field.name and (values := (getattr(self, f"{key}_h"), getattr(self, f"{key}_w"))) != (1, 1):
                 words.append(f"{key}={values[0]},{values[1]}")
         sides = (self.pad_top, self.pad_bottom, self.pad_left, self.pad_right)
         if any(sides):
@@ -266,6 +265,44 @@ class Conv2DProblem(_Window2D):
         """Whether it is that of x (N * H * W, C) and w (C, K)."""
         same_pixels = (self.P, self.Q) == (self.H, self.W)
         return same_pixels and (self.R, self.S, self.stride_h, self.stride_w, self.groups) == (1, 1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class ConvPool2DProblem(Conv2DProblem):
+    """A convolution and max pooling of its output (N,P,Q,K) by windows that lie side by side -> y (N, P // pool_h, Q //
+    pool_w, K). Rows and columns of the convolution that fill no window are left out.
+    """
+
+    pool_h: int = 1
+    pool_w: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pool_h > self.P or self.pool_w > self.Q:
+            raise ValueError(
+                f"the pooling window ({self.pool_h}, {self.pool_w}) is larger than the convolution's output "
+                f"({self.P}, {self.Q})."
+            )
+
+    @classmethod
+    def pooled(cls, convolution: Conv2DProblem, pool: tuple[int, int]) -> Self:
+        """The problem of a convolution and pooling windows of `pool` pixels."""
+        numbers = {field.name: getattr(convolution, field.name) for field in fields(Conv2DProblem)}
+        return cls(**numbers, pool_h=pool[0], pool_w=pool[1])
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def y_shape(self) -> tuple[int, int, int, int]:
+        return self.N, self.P // self.pool_h, self.Q // self.pool_w, self.K
+
+    @functools.cached_property
+    def flops(self) -> int:
+        """Of the convolution at the pixels that are pooled, and a comparison for each."""
+        _, rows, columns, _ = self.y_shape
+        pixels = self.N * rows * self.pool_h * columns * self.pool_w
+        return pixels * self.K * (2 * self.R * self.S * (self.C // self.groups) + 1)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Kernels register themselves here; tests, benches, docs and `fastconv.ops` find them here.
 
 A file `<op>/<backend>_<idea>.py` decorates one function with `@kernel(...)`. The folder is the op and the file
-is the variant's name, so adding a kernel is adding a file. Being a default is another matter: the tuple DEFAULT in
-`<op>/__init__.py` lists, per device, the variants that `choose` tries in order.
+is the variant's name, so adding a kernel is adding a file. Being a default is another matter: DEFAULT in
+`<op>/__init__.py` lists, per device, the variants that `choose` tries in order, and PROBLEM is the class of what they
+are run on.
 """
 
 from __future__ import annotations
@@ -160,6 +161,15 @@ def device_of(name: str) -> str:
 def ops() -> list[str]:
     """The names of all ops."""
     return sorted(folder.parent.name for folder in _HERE.glob("*/__init__.py"))
+
+
+def problem_type(op: str) -> Any:
+    """The class of an op's problems.
+
+    Raises:
+        ValueError: there is no such op.
+    """
+    return _package(op).PROBLEM
 
 
 def variants(op: str, device: str | None = None) -> list[Kernel]:

@@ -13,12 +13,9 @@ from lab import simulated
 from fastconv import kernels
 from fastconv.inspecting.compile import ToolkitError, _find, toolkit_version
 from fastconv.kernels.registry import backend_of
-from fastconv.testing import find_shapes
+from fastconv.testing import shapes_for
 from fastconv.testing.comparison import difference
 from fastconv.testing.kernel_cases import OPS, cases
-
-CONV2D = find_shapes("conv2d_lab", kernels.Conv2DProblem)
-POOL2D = find_shapes("pool2d_lab", kernels.Pool2DProblem)
 
 
 def why_no_toolkit():
@@ -36,7 +33,7 @@ NEEDS_TOOLKIT = pytest.mark.skipif(why_no_toolkit() is not None, reason=str(why_
 
 def shapes(op):
     """The tiny shapes of an op, by name."""
-    return POOL2D if "pool2d" in op else CONV2D
+    return shapes_for(op, "lab")
 
 
 def gpu_kernels():

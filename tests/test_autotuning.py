@@ -60,7 +60,7 @@ def test_only_inference():
 def test_problems():
     pool = kernels.Pool2DProblem.parse("N=1 H=4 W=4 C=2 R=2 S=2 stride=2")
     work = autotuning._work_of([pool, PROBLEM, pool], 32, True)
-    assert work == [(op, pool) for op in autotuning._POOL_OPS] + [(op, PROBLEM) for op in autotuning._CONV_OPS]
+    assert work == [(op, problem) for problem in (pool, PROBLEM) for op in autotuning._OPS[type(problem)]]
 
 
 def test_auto_takes_what_was_remembered():

@@ -8,11 +8,12 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 from fastconv import kernels
-from fastconv.testing import KernelMismatch, check_kernel, load_shapes
+from fastconv.testing import KernelMismatch, check_kernel, load_shapes, shapes_for
 
 SHAPES = Path(__file__).parent.parent / "bench" / "shapes"
 CONV2D = load_shapes(SHAPES / "conv2d_edge.txt", kernels.Conv2DProblem)
@@ -431,10 +432,64 @@ def shares_with_padding(problem, gy, gx, workspace):
     gx[...] = padded[:, p.pad_top : p.pad_top + p.H, p.pad_left : p.pad_left + p.W]
 
 
+# conv2d_max_pool2d and its gradient
+
+
+@fault("conv2d_max_pool2d", "integers")
+def last_of_equal_maxima(problem, x, w, bias, y, winners, workspace, relu=False):
+    right("conv2d_max_pool2d", problem, x, w, bias, y, winners, relu=relu)
+    if winners is not None:
+        winners[winners == 0] = problem.pool_h * problem.pool_w - 1
+
+
+@fault("conv2d_max_pool2d", "integers")
+def windows_from_the_end(problem, x, w, bias, y, winners, workspace, relu=False):
+    p = problem
+    right("conv2d_max_pool2d", p, x[:, ::-1], w[::-1], bias, y, winners, relu=relu)
+    y[...] = y[:, ::-1].copy()
+
+
+@fault("conv2d_max_pool2d", "relu")
+def gradients_below_zero(problem, x, w, bias, y, winners, workspace, relu=False):
+    right("conv2d_max_pool2d", problem, x, w, bias, y, winners)
+    if relu:
+        np.maximum(y, 0, out=y)
+
+
+@fault("conv2d_max_pool2d", "special values")
+def overlooks_nan(problem, x, w, bias, y, winners, workspace, relu=False):
+    right("conv2d_max_pool2d", problem, np.nan_to_num(x, nan=-1), w, bias, y, winners, relu=relu)
+
+
+@fault("conv2d_max_pool2d", "optional")
+def adds_a_bias_that_is_not_there(problem, x, w, bias, y, winners, workspace, relu=False):
+    bias = np.ones(problem.K, y.dtype) if bias is None else bias
+    right("conv2d_max_pool2d", problem, x, w, bias, y, winners, relu=relu)
+
+
+@fault("conv2d_max_pool2d_backward_filter", "integers")
+def takes_rows_for_columns(problem, x, gy, winners, gw, gb, workspace):
+    p = problem
+    turned = np.where(winners < 0, -1, winners % p.pool_h * p.pool_w + winners // p.pool_h)
+    right("conv2d_max_pool2d_backward_filter", p, x, gy, turned, gw, gb)
+
+
+@fault("conv2d_max_pool2d_backward_filter", "integers")
+def gives_to_the_first(problem, x, gy, winners, gw, gb, workspace):
+    right("conv2d_max_pool2d_backward_filter", problem, x, gy, np.maximum(winners, 0), gw, gb)
+
+
+@fault("conv2d_max_pool2d_backward_filter", "repeat")
+def sum_depends_on_the_threads(problem, x, gy, winners, gw, gb, workspace):
+    right("conv2d_max_pool2d_backward_filter", problem, x, gy, winners, gw, gb)
+    if numba.get_num_threads() == 1 and gw.size:
+        gw.flat[0] = np.nextafter(gw.flat[0], np.inf)
+
+
 @pytest.mark.parametrize(("kernel", "checks"), FAULTS)
 def test_a_planted_fault_is_caught(kernel, checks):
     caught = {}
-    for name, problem in (POOL2D if "pool2d" in kernel.op else CONV2D).items():
+    for name, problem in shapes_for(kernel.op, "edge").items():
         try:
             check_kernel(kernel, problem)
         except KernelMismatch as mismatch:
@@ -449,7 +504,7 @@ def test_a_planted_fault_is_caught(kernel, checks):
 
 def test_a_right_kernel_passes():
     for op in kernels.ops():
-        check_kernel(kernels.get(op, "reference"), (POOL2D if "pool2d" in op else CONV2D)["strides"])
+        check_kernel(kernels.get(op, "reference"), shapes_for(op, "edge")["strides"])
 
 
 def test_every_op_has_planted_faults():

@@ -16,7 +16,7 @@ from fastconv.kernels import cuda_driver, cuda_nvrtc, cuda_presence
 from fastconv.kernels.conv2d import cuda_coalesced, cuda_shared
 from fastconv.kernels.cuda import FLOATS, Launch, cuda_jit, float32, int32
 from fastconv.kernels.cuda_geometry import Conv2DGeometry, Pool2DGeometry, unsupported
-from fastconv.testing import check_kernel
+from fastconv.testing import check_kernel, shapes_for
 from fastconv.testing.kernel_cases import OPS, empty_arrays
 
 CONV = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=6 K=10 R=3 S=2 groups=2 stride=2,1 padding=1,0,2,1")
@@ -450,5 +450,5 @@ def test_only_some_checks():
 
 def test_every_array_of_every_op_has_a_place():
     for op in kernels.ops():
-        problem = kernels.Pool2DProblem.parse("N=1 H=4 W=5 C=2 R=2 S=1") if "pool2d" in op else CONV
+        problem = shapes_for(op, "edge")["plain"]
         assert len(empty_arrays(op, problem)) == len(OPS[op].inputs) + len(OPS[op].outputs)

@@ -167,7 +167,7 @@ def test_an_update(optimizer, rng, monkeypatch):
     optimizer.build(theirs)
     other.build(ours)
     updates.check(other, ours)
-    parameters = Parameters(memory, ours, [], updates.state_of(other))
+    parameters = Parameters(memory, ours, [], updates.state_of(other, ours))
     parameters.push()
     rates, programs = np.zeros(updates.NUMBERS, "float32"), []
     for collects in (False, True):
@@ -198,12 +198,12 @@ def test_pieces_of_an_update(rng):
     close(clipped, np.clip(gradient, -0.5, 0.5))
 
 
-MODULES = ["cuda_activations", "cuda_batch_norm", "cuda_focal", "cuda_losses", "cuda_places", "cuda_strided"]
-MODULES += ["cuda_update_variants"]
+MODULES = ["cuda_activations", "cuda_affine", "cuda_batch_norm", "cuda_focal", "cuda_losses", "cuda_normal"]
+MODULES += ["cuda_places", "cuda_strided", "cuda_update_variants"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
     MODULES += ["cuda_clipping", "cuda_constraints", "cuda_correlations", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_lamb", "cuda_overlap", "cuda_penalties", "cuda_tallies", "cuda_totals", "cuda_units"]
-    MODULES += ["cuda_updates"]
+    MODULES += ["cuda_lamb", "cuda_overlap", "cuda_penalties", "cuda_resample", "cuda_tallies", "cuda_tone"]
+    MODULES += ["cuda_totals", "cuda_units", "cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)

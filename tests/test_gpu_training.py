@@ -415,11 +415,12 @@ def test_a_batch_is_on_its_way_while_the_step_before_runs():
     log = []
     FakeEvent.count = 0
     cupy = types.SimpleNamespace()
+    runtime = {"memcpyAsync": lambda *args: log.append(("copy", *args[2:])), "CUDARuntimeError": RuntimeError}
     cupy.cuda = types.SimpleNamespace(
         Stream=lambda non_blocking: FakeStream(log, "copies"),
         Event=lambda disable_timing: FakeEvent(log),
         alloc_pinned_memory=bytearray,
-        runtime=types.SimpleNamespace(memcpyAsync=lambda *args: log.append(("copy", *args[2:]))),
+        runtime=types.SimpleNamespace(**runtime),
     )
     blocks = iter(range(9))
 
@@ -463,3 +464,25 @@ def test_predictions_are_on_their_way_to_the_host_while_the_next_step_runs():
     assert outlet.take(0).shape == (3, 2) and outlet.take(0) is not outlet.take(1)
     copied = ("copy", "predictions", 24, 2, "main")
     assert log[:5] == [copied, "event 0 in main", copied, "event 1 in main", "host waits for event 0"]
+
+
+@pytest.mark.parametrize("status, expected", [(2, MemoryError), (700, RuntimeError)])
+def test_a_host_that_can_pin_no_more_memory_says_so(status, expected):
+    from fastconv.gpu.memory import Inlet
+
+    class FakeError(RuntimeError):
+        def __init__(self):
+            super().__init__("cudaErrorSomething")
+            self.status = status
+
+    def refuse(size):
+        raise FakeError
+
+    cuda = types.SimpleNamespace(
+        Stream=lambda non_blocking: None,
+        alloc_pinned_memory=refuse,
+        runtime=types.SimpleNamespace(CUDARuntimeError=FakeError),
+    )
+    memory = types.SimpleNamespace(simulated=False, arrays=types.SimpleNamespace(cuda=cuda), zeros=lambda shape: None)
+    with pytest.raises(expected, match="Something" if status == 700 else r"2 blocks of 2.0 MiB.* Use a smaller batch"):
+        Inlet(memory, 1 << 19)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastconv import kernels
-from fastconv.testing import check_kernel, load_shapes
+from fastconv.testing import check_kernel, load_shapes, shapes_for
 
 SHAPES = Path(__file__).parent.parent / "bench" / "shapes"
 CONV2D = load_shapes(SHAPES / "conv2d_edge.txt", kernels.Conv2DProblem)
@@ -24,7 +24,7 @@ def marks(kernel):
 def cases():
     """op-variant-shape; the variants of a shape follow each other, so that they share the reference's results."""
     for op in kernels.ops():
-        for name, problem in (POOL2D if "pool2d" in op else CONV2D).items():
+        for name, problem in shapes_for(op, "edge").items():
             for kernel in kernels.variants(op):
                 yield pytest.param(kernel, problem, id=f"{op}-{kernel.name}-{name}", marks=marks(kernel))
 

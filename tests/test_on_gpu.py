@@ -1,10 +1,11 @@
-"""What only a real GPU shows: streams, and arrays of other libraries. Results there are for test_kernels.py."""
+"""What only a real GPU shows: streams, arrays of other libraries, a step replayed. Results are for test_kernels.py."""
 
 import numpy as np
 import pytest
 
-from fastconv import kernels
-from fastconv.kernels import cuda
+import fastconv as keras
+from fastconv import device, kernels, layers
+from fastconv.kernels import cpu_normal, cuda, cuda_normal
 from fastconv.testing.kernel_cases import float_case
 
 PROBLEM = kernels.Conv2DProblem.parse("N=2 H=9 W=11 C=6 K=10 R=3 S=2 groups=2 stride=2,1 padding=1,0,2,1")
@@ -118,3 +119,38 @@ def test_a_training_gives_the_cpus_losses_metrics_and_weights():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
     for one, other in zip(trained("gpu"), found, strict=True):
         np.testing.assert_array_equal(one, other, "same seed, same bits")
+
+
+def test_noise_has_the_cpus_bits():
+    cupy = pytest.importorskip("cupy")
+    expected = np.empty(100_003, "float32")
+    cpu_normal.draw(expected, 5 << 40 | 7, 3, 0.7, 0.0)
+    x, call = cupy.zeros(expected.size, "float32"), cupy.asarray(np.array([3, 0], "float32"))
+    for launch in cuda_normal.add_noise(x, x, 5 << 40 | 7, call, 0.7):
+        launch()
+    np.testing.assert_array_equal(cupy.asnumpy(x), expected)
+
+
+def test_random_layers_draw_as_on_the_cpu_while_a_step_is_replayed():
+    x = np.random.default_rng(0).normal(size=(16, 9, 8, 3)).astype("float32")
+    y, results = np.arange(16) % 3, []
+    for name in ("cpu", "gpu"):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [
+                layers.Input((9, 8, 3)),
+                layers.RandomFlip(),
+                layers.RandomRotation(0.2),
+                layers.RandomCrop(7, 6),
+                layers.GaussianNoise(0.3),
+                layers.Conv2D(4, 3, activation="relu"),
+                layers.AlphaDropout(0.2),
+                layers.Flatten(),
+                layers.Dense(3, "softmax"),
+            ]
+        )
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with device(name):
+            results.append([[model.train_on_batch(x, y) for _ in range(6)], *model.get_weights()])
+    for cpu, gpu in zip(*results, strict=True):
+        np.testing.assert_allclose(gpu, cpu, rtol=1e-4, atol=1e-5)

@@ -1,11 +1,15 @@
 """The kernels on vectors of other widths: AVX2, which an AVX-512 machine runs, and Arm, for which they are compiled."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from fastconv.kernels import cpu_normal
 
 _AARCH64 = """
 import re
@@ -40,10 +44,28 @@ def test_avx2(tmp_path):
     if "avx2" not in cpu_features():
         pytest.skip("this processor has no AVX2")
     tests = str(Path(__file__).parent / "test_kernels.py")
-    names = "winograd or depthwise or grouped or patches or stream or cpu_direct"
+    names = "winograd or depthwise or grouped or patches or stream or cpu_direct or cpu_few"
     chosen = f"conv2d and ({names}) and (ragged or groups or K_65 or C_17 or matrix or float64 or Q_13)"
     environment = ["-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", chosen]
     assert " passed" in run("haswell", tmp_path, *environment)
+
+
+_NORMAL = """
+import numpy as np
+from fastconv.kernels import cpu_normal
+
+drawn = np.empty(1001, "float32")
+cpu_normal.draw(drawn, 5, 7, 1.0, 0.0)
+print(drawn.tobytes().hex())
+"""
+
+
+def test_normal_numbers_without_fused_multiply_adds_are_the_same(tmp_path):
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("it is about processors of Intel's kind")
+    drawn = np.empty(1001, "float32")
+    cpu_normal.draw(drawn, 5, 7, 1.0, 0.0)
+    assert run("nehalem", tmp_path, "-c", _NORMAL).strip() == drawn.tobytes().hex()
 
 
 def test_arm(tmp_path):

@@ -17,6 +17,8 @@ OPS = [
     "conv2d",
     "conv2d_backward_data",
     "conv2d_backward_filter",
+    "conv2d_max_pool2d",
+    "conv2d_max_pool2d_backward_filter",
     "im2col",
     "max_pool2d",
     "max_pool2d_backward",
@@ -69,7 +71,7 @@ def test_every_op_has_a_naive_and_a_reference_kernel(op):
 
 def test_conv_ops_have_the_three_rungs():
     for op in OPS:
-        if op.startswith("conv2d"):
+        if op.startswith("conv2d") and kernels.problem_type(op) is kernels.Conv2DProblem:
             assert {"cpu_naive", "cpu_im2col", "cpu_direct"} <= {kernel.name for kernel in kernels.variants(op)}
 
 

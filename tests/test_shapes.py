@@ -7,22 +7,28 @@ from dataclasses import replace
 import pytest
 
 from fastconv import kernels
-from fastconv.kernels import Conv2DProblem, Pool2DProblem
+from fastconv.kernels import Conv2DProblem, ConvPool2DProblem, Pool2DProblem
 from fastconv.testing import check_kernel, find_shapes, load_shapes, shape_lists
 
 LISTS = shape_lists()
-POOLINGS = [name for name in LISTS if "pool2d" in name]
-CONVOLUTIONS = [name for name in LISTS if name not in POOLINGS]
+BOTH = [name for name in LISTS if "conv_pool2d" in name]
+POOLINGS = [name for name in LISTS if "pool2d" in name and name not in BOTH]
+CONVOLUTIONS = [name for name in LISTS if name not in POOLINGS + BOTH]
+
+
+def problem_type(name):
+    return Pool2DProblem if name in POOLINGS else ConvPool2DProblem if name in BOTH else Conv2DProblem
 
 
 def shapes(name):
-    return load_shapes(LISTS[name], Pool2DProblem if name in POOLINGS else Conv2DProblem)
+    return load_shapes(LISTS[name], problem_type(name))
 
 
 def test_the_lists_that_are_promised_are_there():
     promised = {"seeds", "lenet", "cifar", "vgg16", "resnet50", "mobilenet", "dilated", "grouped", "strided"}
     assert promised | {"pointwise", "tiny_batch", "conv2d_edge", "conv2d_lab", "conv2d_tiles"} == set(CONVOLUTIONS)
     assert set(POOLINGS) == {"seeds_pool2d", "pool2d_nets", "pool2d_edge", "pool2d_lab", "pool2d_tiles"}
+    assert set(BOTH) == {"seeds_conv_pool2d", "conv_pool2d_edge"}
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -67,7 +73,7 @@ def shrunk(problem):
 @pytest.mark.parametrize("name", [name for name in LISTS if "edge" not in name])
 def test_the_chosen_kernels_are_right_on_them(name):
     """On whole images the reference alone would take minutes; `fastconv bench` checks those it times."""
-    ops = [op for op in kernels.ops() if ("pool2d" in op) == (name in POOLINGS) and op not in ("im2col", "col2im")]
+    ops = [op for op in kernels.ops() if kernels.problem_type(op) is problem_type(name) and "col" not in op]
     for problem in {shrunk(problem) for problem in shapes(name).values()}:
         for op in ops:
             check_kernel(kernels.choose(op, problem), problem)

@@ -636,3 +636,12 @@ def test_a_step_allocates_nothing_large(rng):
         tracemalloc.stop()
     activation_bytes = 32 * 22 * 22 * 16 * 4
     assert 0 < peak.largest < activation_bytes / 20
+
+
+@pytest.mark.parametrize("call", ["predict_on_batch", "train_on_batch", "test_on_batch"])
+def test_a_batch_without_samples_is_refused(call):
+    model = Sequential([Input((3,)), Dense(2)])
+    model.compile("sgd", "mse")
+    arrays = [np.zeros((0, 3), "float32"), np.zeros((0, 2), "float32")][: 1 if call == "predict_on_batch" else 2]
+    with pytest.raises(ValueError, match=r"x has no samples; received shape \(0, 3\)"):
+        getattr(model, call)(*arrays)

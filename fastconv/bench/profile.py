@@ -157,7 +157,8 @@ class _Run:
 
     def __init__(self, plan: ForwardPlan, training: bool, through_activation: bool) -> None:
         self._forward, self._training, self._through_activation = plan, training, through_activation
-        self._plan = BackwardPlan.of(plan) if training else None
+        self._plan = BackwardPlan.of(plan).fused if training else None
+        self._calls = plan.fused_calls if self._plan is None else self._plan.calls
         self._buffers = ReusedBuffers()
         self._upstream: np.ndarray | None = None
         self.rows: dict[tuple[str, bool, str | None], ProfileRow] = {}
@@ -172,9 +173,12 @@ class _Run:
         """Go forward, and in training backward from a random gradient."""
         whole = 0.0
         values = self._forward.values([x])
-        for step in self._forward.steps:
-            with self._watched(step.layer, False) as spent:
-                step.forward(values, self._training, self._buffers)
+        for step, layer, source, target in self._calls:
+            with self._watched(layer, False) as spent:
+                if step is None:
+                    values[target] = layer.forward(values[source], self._training, self._buffers)
+                else:
+                    step.forward(values, self._training, self._buffers)
             whole += spent[0]
         if self._plan is not None:
             output = self._forward.outputs[0]

@@ -11,7 +11,7 @@ from fastconv.cli import checks, report
 from fastconv.cli.checks import CommandError
 from fastconv.cli.progress import progress_bar
 from fastconv.models import Sequential, zoo
-from fastconv.testing.shapes import find_shapes, shape_lists
+from fastconv.testing.shapes import find_shapes, shape_lists, shapes_for
 
 HELP = "Time kernels on named shapes against the machine's limits and other frameworks; or whole models."
 EXAMPLES = """examples:
@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("op", nargs="?", metavar="OP", help='an op, such as conv2d, or "model"; default: all ops')
     add("model", nargs="?", metavar="MODEL", help="after model: mnist, fashion, vgg_small or FILE.py:function")
     lists = ", ".join(shape_lists())
-    add(
-        "--shapes", metavar="SHAPES", help=f'a list ({lists}), a file, or "N=64 H=28 ..."; default: seeds, seeds_pool2d'
-    )
+    add("--shapes", metavar="SHAPES", help=f"a list ({lists}), a file, or 'N=64 H=28 ...'; default: the seeds' layers")
     add("--algorithm", metavar="A,B", help="variants to time; default: all but the reference")
     add("--kernel", type=Path, metavar="FILE.py", help="a kernel of your own to check and time with the others")
     add("--device", choices=("cpu", "gpu"), help="default: that of the kernels named; without any, cpu")
@@ -173,8 +171,7 @@ def _check(user: Any, update: Any) -> dict[Any, str]:
     """The contract on every edge shape; the first failure, if there is one."""
     from fastconv.testing import KernelMismatch, check_kernel
 
-    kind = problem_type(user.op)
-    edges = find_shapes("pool2d_edge" if kind is kernels.Pool2DProblem else "conv2d_edge", kind)
+    edges = shapes_for(user.op, "edge")
     for done, (name, problem) in enumerate(edges.items()):
         update(f"checking {user.name} on {name}", done / len(edges))
         if user.unsupported(problem) is None:
@@ -187,19 +184,13 @@ def _check(user: Any, update: Any) -> dict[Any, str]:
     return {}
 
 
-def problem_type(op: str) -> Any:
-    """The class of an op's problems."""
-    return kernels.Pool2DProblem if "pool2d" in op else kernels.Conv2DProblem
-
-
 def _work(ops: list[str], shapes: str | None) -> list[tuple[str, str, Any]]:
     """(op, shape's name, problem); with several ops those that the shapes are for."""
     found, refusals = [], []
     for op in ops:
-        kind = problem_type(op)
-        spec = shapes or ("seeds_pool2d" if kind is kernels.Pool2DProblem else "seeds")
         try:
-            found += [(op, name, problem) for name, problem in find_shapes(spec, kind).items()]
+            problems = find_shapes(shapes, kernels.problem_type(op)) if shapes else shapes_for(op, "seeds")
+            found += [(op, name, problem) for name, problem in problems.items()]
         except ValueError as error:
             refusals.append(error)
     if not found:

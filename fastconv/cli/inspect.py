@@ -9,7 +9,6 @@ from typing import Any
 
 from fastconv import kernels
 from fastconv.cli import checks, report
-from fastconv.cli.bench import problem_type
 from fastconv.cli.checks import CommandError
 from fastconv.kernels import Kernel, registry
 from fastconv.testing.shapes import find_shapes
@@ -167,7 +166,7 @@ def _find(name: str, op: str | None) -> Kernel:
 
 
 def _problem(op: str, shape: str | None) -> Any:
-    kind = problem_type(op)
+    kind = kernels.problem_type(op)
     problems = find_shapes(_SHAPES[kind] if shape is None else shape, kind)
     if len(problems) > 1:
         raise ValueError(f"--shape takes one shape; {shape} is a list of {len(problems)}.")

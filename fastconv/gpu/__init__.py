@@ -4,7 +4,7 @@
     parameters.py  the weights and an optimizer's slots there, as one flat buffer each
     program.py     launches in their order, captured into a CUDA graph
     recorded.py    what stands for a layer in a program
-    layers.py, merging.py, normalization.py, reshaping.py
+    layers.py, images.py, merging.py, noise.py, normalization.py, reshaping.py
                    what each layer adds
     elementwise.py what activations add
     penalties.py   what regularizers add
@@ -12,6 +12,7 @@
     objective.py   what losses and metrics add; judges.py, tallies.py, watched.py
                    those that are sums of values, those that count, and those that the host computes
     updates.py     what an optimizer adds
+    options.py     what a program is made from that a user may change between steps
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for
 
 Nothing of this computes: the kernels are in `fastconv.kernels`. Within `kernels.cuda.launched_by` NumPy's arrays are

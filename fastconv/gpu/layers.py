@@ -1,4 +1,4 @@
-"""Layers in a program that convolve, pool, activate or drop: their launches forward and backward.
+"""Layers in a program that convolve, pool or activate: their launches forward and backward.
 
 A class below belongs to the class of layers whose `forward` and `backward` it stands for. Arrays are as the layers see
 them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) memory.
@@ -6,25 +6,20 @@ them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fastconv import activations
 from fastconv.gpu import penalties
 from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_dropout, cuda_global_max, cuda_strided
+from fastconv.kernels import cuda_global_max
 from fastconv.kernels.cuda_strided import ADD, combine
 from fastconv.kernels.registry import device_of
 from fastconv.layers import Layer
 from fastconv.layers.activation import Activation
 from fastconv.layers.global_pooling import GlobalMaxPooling
-from fastconv.layers.layout import in_memory
 from fastconv.layers.pooling import Pooling
-from fastconv.layers.regularization import Dropout
 from fastconv.layers.transpose import ConvTranspose
 from fastconv.layers.weighted import KernelLayer
 from fastconv.models.plan import BackwardStep
@@ -194,51 +189,12 @@ class _Activation(Recorded):
         return gy
 
 
-class _Dropout(Recorded):
-    """Dropout; its numbers say which row of its random numbers is next."""
-
-    numbers = 2
-
-    @staticmethod
-    def next_numbers(layer: Dropout) -> Sequence[float]:
-        call = layer.next_call()
-        return call & 0xFFFF, call >> 16
-
-    def forward(self, x: Any, training: bool) -> Any:
-        layer = self.layer
-        self._drops = training and layer.rate > 0
-        if not self._drops:
-            return x
-        self._mask = None
-        if layer.noise_shape is not None:
-            # Drawn small, where it is ones that are dropped, and spread over x.
-            shape = layer.mask_shape(x.shape)
-            ones, self._mask = self._recorder.memory.copied(np.ones(shape, np.float32)), self.empty(shape)
-            self._drop(ones, self._mask)
-        return self._times_mask(x, self.like(x))
-
-    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        return self._times_mask(gy, gy) if self._drops else gy
-
-    def _times_mask(self, x: Any, y: Any) -> Any:
-        if self._mask is None:
-            self._drop(in_memory(x), in_memory(y))
-        else:
-            self._recorder.add(cuda_strided.combine(cuda_strided.MULTIPLY, x, self._mask, y))
-        return y
-
-    def _drop(self, x: Any, y: Any) -> None:
-        call = self._network.numbers[id(self.step)]
-        self._recorder.add(cuda_dropout.dropout(x, y, self.layer.key, call, self.layer.rate))
-
-
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
     Pooling: _Pooling,
     ConvTranspose: _Transpose,
     GlobalMaxPooling: _GlobalMaxPooling,
     Activation: _Activation,
-    Dropout: _Dropout,
 }
 
 

@@ -13,6 +13,7 @@ from fastconv.kernels import cuda
 
 BLOCKS = 2  # in which what comes and goes waits: one is on its way while the other is written or read
 _TO_DEVICE, _TO_HOST, _WITHIN_DEVICE = 1, 2, 3  # cudaMemcpyKind
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 class Memory:
@@ -88,6 +89,11 @@ class Memory:
             else:
                 array[...] = given.array.take(self.arrays.asarray(rows), axis=0)
 
+    def wait(self) -> None:
+        """Return when all that was queued is done."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
     def download(self, array: Any) -> np.ndarray:
         """A copy on the host, once all that was queued is done."""
         if self.simulated:
@@ -100,6 +106,9 @@ class Inlet:
 
     The host writes a block of pinned memory, which is copied to the device on a stream of its own; what is left to do
     between two steps is a copy within the device.
+
+    Raises:
+        MemoryError: the device has no room, or the host cannot pin memory; the message says what to do.
     """
 
     def __init__(self, memory: Memory, size: int) -> None:
@@ -111,7 +120,7 @@ class Inlet:
             return
         cupy = memory.arrays
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._pinned = [cupy.cuda.alloc_pinned_memory(4 * size) for _ in range(BLOCKS)]
+        self._pinned = [_pinned(cupy, 4 * size) for _ in range(BLOCKS)]
         self._hosts = [np.frombuffer(pinned, np.float32, size) for pinned in self._pinned]
         self._waiting = [memory.zeros((size,)) for _ in range(BLOCKS)]
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
@@ -148,10 +157,10 @@ class Outlet:
         if memory.simulated:
             self._hosts = [np.zeros(shape, np.float32) for _ in range(BLOCKS)]
             return
-        cuda = memory.arrays.cuda
-        self._pinned = [cuda.alloc_pinned_memory(4 * size) for _ in range(BLOCKS)]
+        cupy = memory.arrays
+        self._pinned = [_pinned(cupy, 4 * size) for _ in range(BLOCKS)]
         self._hosts = [np.frombuffer(pinned, np.float32, size).reshape(shape) for pinned in self._pinned]
-        self._arrived = [cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
+        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
 
     def send(self, turn: int) -> None:
         """Queue: what the array then holds goes to a block, counted from 0."""
@@ -167,3 +176,18 @@ class Outlet:
         if not self._memory.simulated:
             self._arrived[turn].synchronize()
         return self._hosts[turn]
+
+
+def _pinned(cupy: Any, size: int) -> Any:
+    """So many bytes of the host's memory that stay where they are, for copies to the device beside its work."""
+    try:
+        return cupy.cuda.alloc_pinned_memory(size)
+    except (MemoryError, cupy.cuda.runtime.CUDARuntimeError) as error:
+        if getattr(error, "status", _OUT_OF_MEMORY) != _OUT_OF_MEMORY:
+            raise
+        raise MemoryError(
+            f"the host's memory is full, not the GPU's: {BLOCKS} blocks of {size / 2**20:.1f} MiB, where batches wait "
+            "for the GPU, could not be pinned (page-locked: they must not be swapped out). Use a smaller batch_size, "
+            "end other programs, give a container or WSL more memory, or put x into the GPU's memory once and train "
+            "with that array."
+        ) from error

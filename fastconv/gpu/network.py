@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from fastconv.gpu import layers, merging, normalization, reshaping
+from fastconv.gpu import images, layers, merging, noise, normalization, reshaping
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.program import Recorder
@@ -15,9 +15,10 @@ from fastconv.layers import Layer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
 
-_CLASSES = {**layers.CLASSES, **merging.CLASSES, **normalization.CLASSES, **reshaping.CLASSES}
+_PARTS = images, layers, merging, noise, normalization, reshaping
+_CLASSES = {layer: recorded for part in _PARTS for layer, recorded in part.CLASSES.items()}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
-_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient"}
+_METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient", "draw", "change", "change_back"}
 
 
 class Network:

@@ -43,11 +43,11 @@ class Kept:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.later: Later = Later()
-        self._tallies: dict[int, Tally] = {}
+        self._tallies: dict[tuple[int, str], Tally] = {}
 
     def tally(self, metric: Metric, columns: int) -> Tally:
-        """That of a metric, for predictions of so many columns."""
-        key = id(metric)
+        """That of a metric with its options as they are now, for predictions of so many columns."""
+        key = id(metric), str(metric.get_config())
         if key not in self._tallies:
             self._tallies[key] = tally_of(metric, self.memory, columns)
         return self._tallies[key]

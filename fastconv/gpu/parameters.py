@@ -37,6 +37,7 @@ class Parameters:
         slots: Sequence[Sequence[Variable]],
     ) -> None:
         self._memory = memory
+        self._device_is_newer, self._host_is_newer = False, True
         self.trained, self.others = list(trained), list(others)
         places, total = _places(self.trained)
         self.places = places
@@ -54,7 +55,6 @@ class Parameters:
         for flat, variables in zip(self.slots, slots, strict=True):
             for variable, place in zip(variables, places, strict=True):
                 self._mirror(variable, flat[place])
-        self._device_is_newer, self._host_is_newer = False, True
 
     def of(self, variable: Variable) -> Any:
         """A weight on the device, in its shape."""

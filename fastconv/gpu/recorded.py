@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from fastconv.gpu.penalties import Penalty
 from fastconv.kernels import cuda_strided
@@ -20,12 +20,7 @@ class Unsupported(ValueError):
 
 
 class Recorded:
-    """A step of a model in a program; a subclass defines `forward` and `backward`.
-
-    numbers: how many numbers it reads anew in each step; `next_numbers` gives them.
-    """
-
-    numbers: ClassVar[int] = 0
+    """A step of a model in a program; a subclass defines `forward` and `backward`."""
 
     def __init__(self, step: Step, network: Network) -> None:
         self.step = step
@@ -37,8 +32,13 @@ class Recorded:
         """Why this very layer cannot run on a GPU, or None."""
         return None
 
-    @staticmethod
-    def next_numbers(layer: Any) -> Sequence[float]:
+    @classmethod
+    def numbers(cls, layer: Any, shape: Any) -> int:
+        """How many numbers it reads anew in each step in training, for an input of that shape."""
+        return 0
+
+    @classmethod
+    def next_numbers(cls, layer: Any, shape: Any) -> Sequence[float]:
         """The numbers of the next step, which counts as begun."""
         return ()
 
@@ -59,8 +59,8 @@ class Recorded:
 
     def add_penalty_slopes(self, back: BackwardStep) -> None:
         """The regularizers' part of the weights' gradients; a weight's counts once, however often a layer is used."""
-        for weight in self.layer.trainable_weights:
-            if weight.regularizer is not None and not back.again:
+        for weight in self.layer.weights:
+            if weight.regularizer is not None and self._parameters.trains(weight) and not back.again:
                 self._network.penalty_of(weight).add_slope(self.gradient_of(weight))
 
     def gradient_of(self, weight: Variable) -> Any:

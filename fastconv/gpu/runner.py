@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
 from fastconv.gpu.network import Network, check, in_training, recorded_class
 from fastconv.gpu.objective import AllScores, Kept, Row
+from fastconv.gpu.options import Options
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.rows import Rows
 from fastconv.layers.layout import from_last, last
 from fastconv.models.objectives import Objectives
 from fastconv.models.parts import batch_shape, each
+from fastconv.models.plan import ForwardPlan, Step
 
 _ROWS = 256  # steps whose sums wait on the device before the host takes them
 _ROW = updates.NUMBERS  # where among the numbers it says in which row of sums a step writes
@@ -40,11 +43,13 @@ class Runner:
         check(model)
         plan = model.backward_plan if model.compiled else None
         optimizer = model.optimizer if plan is not None and plan.variables else None
+        if optimizer is not None and not optimizer.suits(plan.variables):  # type: ignore[union-attr]
+            optimizer = None  # for predictions only
         trained = list(plan.variables) if optimizer is not None else []  # type: ignore[union-attr]
         slots: list[Any] = []
         if optimizer is not None:
             updates.check(optimizer, trained)
-            slots = updates.state_of(optimizer) if optimizer.built else []
+            slots = updates.state_of(optimizer, trained) if optimizer.built else []
         ids = {id(variable) for variable in trained}
         self.made_for = self.key(model)
         self.memory = Memory()
@@ -77,9 +82,16 @@ class Runner:
         inputs = [(part.shape, type(part)) for part in each(x)]
         key = kind, *map(tuple, (inputs, _looks(y), _looks(sample_weight)))
         step = self._steps.get(key)
-        if step is None:
+        if step is None or not step.options.still_hold():
+            self._forget(key)
             step = self._steps[key] = _Step(self, kind, x, y, sample_weight)
         return step
+
+    def _forget(self, key: Any) -> None:
+        """Let go of a program, whose memory others may have once it has run."""
+        if self._steps.pop(key, None) is not None:
+            self.settle()
+            self.memory.wait()
 
     def train(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Queue one training step."""
@@ -137,17 +149,23 @@ class Runner:
 
 
 class _Step:
-    """One kind of step for one shape of batch."""
+    """One kind of step for one shape of batch; `options` are those that it was made from."""
 
     def __init__(self, runner: Runner, kind: str, x: Any, y: Any, sample_weight: Any) -> None:
         model, memory = runner.model, runner.memory
         self._model, self._memory = model, memory
+        self.options = Options(model, kind)
         self._trains = kind in ("train", "collect")
+        if self._trains:
+            model.optimizer.check_variables(model.backward_plan.variables)
         plan = model.forward_plan
-        self._drawing = [
-            step for step in plan.steps if in_training(step, self._trains) and recorded_class(step.layer).numbers
-        ]
-        self._numbers = updates.NUMBERS + 1 + sum(recorded_class(step.layer).numbers for step in self._drawing)
+        self._numbers, self._drawing = updates.NUMBERS + 1, []
+        taken_shapes = _shapes_taken(plan, [part.shape for part in each(x)])
+        for step, shape in zip(plan.steps, taken_shapes, strict=True):
+            count = recorded_class(step.layer).numbers(step.layer, shape) if in_training(step, self._trains) else 0
+            if count:
+                self._drawing.append(_Drawing(step, shape, slice(self._numbers, self._numbers + count)))
+                self._numbers += count
         self.scores: AllScores | None = None
         given: list[np.ndarray] = []
         if y is not None:
@@ -162,7 +180,10 @@ class _Step:
         numbers, *parts = _cut(self._inlet.block, sizes)
         inputs, parts = parts[: len(self._rows)], parts[len(self._rows) :]
         taken = zip(inputs, self._rows, each(x), strict=True)
-        network = Network(plan, recorder := Recorder(memory), runner.parameters, self._numbers_of_steps(numbers))
+        recorder = Recorder(memory)
+        network = Network(
+            plan, recorder, runner.parameters, {id(drawing.step): numbers[drawing.place] for drawing in self._drawing}
+        )
         images = [self._as_x(block if rows is None else rows, part.shape) for block, rows, part in taken]
         self.y_preds = network.forward(images, self._trains)
         if self.scores is not None:
@@ -199,8 +220,9 @@ class _Step:
             given, counts = self.scores.of_batch(y, sample_weight)
         numbers, *parts = _cut(self._inlet.begin(), self._sizes(x, given))
         rates = updates.next_numbers(self._model.optimizer) if self._trains else (0.0,) * updates.NUMBERS
-        drawn = [number for step in self._drawing for number in recorded_class(step.layer).next_numbers(step.layer)]
-        numbers[:] = [*rates, row, *drawn]
+        numbers[: updates.NUMBERS + 1] = *rates, row
+        for drawing in self._drawing:
+            numbers[drawing.place] = drawing.next_numbers()
         for part, rows, array in zip(parts, self._rows, each(x), strict=False):
             if rows is None:
                 np.copyto(self._as_x(part, array.shape), array, casting="unsafe")
@@ -237,13 +259,29 @@ class _Step:
             from_last(flat.reshape(last(shape, self._format)), self._format) if len(shape) == 4 else flat.reshape(shape)
         )
 
-    def _numbers_of_steps(self, numbers: Any) -> dict[int, Any]:
-        places, start = {}, updates.NUMBERS + 1
-        for step in self._drawing:
-            count = recorded_class(step.layer).numbers
-            places[id(step)] = numbers[start : start + count]
-            start += count
-        return places
+
+@dataclass
+class _Drawing:
+    """A step of the model that reads numbers anew in each step of training.
+
+    Attributes:
+        step, shape: the step, and of what it takes the shape.
+        place: of its numbers among all.
+    """
+
+    step: Step
+    shape: Any
+    place: slice
+
+    def next_numbers(self) -> Sequence[float]:
+        """Those of the next step, which counts as begun."""
+        return recorded_class(self.step.layer).next_numbers(self.step.layer, self.shape)
+
+
+def _shapes_taken(plan: ForwardPlan, inputs: Sequence[Any]) -> list[Any]:
+    """The shape of what each step of the plan takes, the first of several, for inputs of these shapes."""
+    shapes = plan.shapes(inputs)
+    return [shapes[step.sources[0]] for step in plan.steps]
 
 
 def _cut(block: Any, sizes: Sequence[int]) -> list[Any]:

@@ -38,11 +38,12 @@ def check(optimizer: Optimizer, trained: Sequence[Any]) -> None:
             )
 
 
-def state_of(optimizer: Optimizer) -> list[Sequence[Variable]]:
+def state_of(optimizer: Optimizer, trained: Sequence[Variable]) -> list[Sequence[Variable]]:
     """What is kept for each trained weight: the slots, and behind them running means and collected gradients."""
     averages = [average for _, average in optimizer.averages]
     others = [variables for variables in (averages, optimizer.accumulated) if variables]
-    return [*optimizer.slots_by_name().values(), *others]
+    places = optimizer.places_of(trained)
+    return [[every[place] for place in places] for every in (*optimizer.slots_by_name().values(), *others)]
 
 
 def next_numbers(optimizer: Any) -> tuple[float, ...]:

@@ -142,7 +142,7 @@ def footprints(kernel: Kernel, problem: Any) -> list[Footprint]:
         raise ValueError(f"{kernel.op} {kernel.name} cannot run {problem}: {reason}.")
     op = OPS[kernel.op]
     arrays = {
-        name: None if name == op.optional else np.zeros(array_shape(name, problem), problem.dtype)
+        name: None if name in op.optional else np.zeros(array_shape(name, problem), problem.dtype)
         for name in op.inputs + op.outputs
     }
     workspace = np.zeros(kernel.workspace_bytes(problem), np.uint8)

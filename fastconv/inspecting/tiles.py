@@ -6,7 +6,7 @@ Everything in the picture comes from `footprint`: nothing is drawn for a kernel 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -22,8 +22,8 @@ from fastconv.inspecting.footprint import (
     Touched,
     footprints,
 )
-from fastconv.kernels import Conv2DProblem, Kernel, Pool2DProblem
-from fastconv.testing.shapes import find_shapes
+from fastconv.kernels import Kernel
+from fastconv.testing.shapes import shapes_for
 from fastconv.testing.simulator.counts import SECTOR_BYTES
 
 WIDTH, MARGIN, GAP = 880, 24, 26
@@ -86,16 +86,12 @@ def small_problem(kernel: Kernel) -> Any:
     Raises:
         ValueError: there is none.
     """
-    pooling = "pool2d" in kernel.op
-    problems: Iterable[Any] = (
-        find_shapes("pool2d_tiles", Pool2DProblem) if pooling else find_shapes("conv2d_tiles", Conv2DProblem)
-    ).values()
-    for problem in problems:
+    for problem in shapes_for(kernel.op, "tiles").values():
         if kernel.op == "conv2d_backward_data":
             problem = replace(problem, C=problem.K, K=problem.C)
         if kernel.unsupported(problem) is None:
             return problem
-    raise ValueError(f"{kernel.op} {kernel.name} supports no shape of {'pool2d' if pooling else 'conv2d'}_tiles.txt.")
+    raise ValueError(f"{kernel.op} {kernel.name} supports no shape of the lists *_tiles.txt.")
 
 
 def draw(kernel: Kernel, problem: Any) -> str:

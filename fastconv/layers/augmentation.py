@@ -75,19 +75,24 @@ class RandomFlip(RandomImageLayer):
         self.mode = mode
         super().__init__(seed=seed, data_format=data_format, **options)
 
+    @property
+    def mirrored(self) -> tuple[bool, bool]:
+        """Whether the order of rows is turned round, and that of columns."""
+        return self.mode != "horizontal", self.mode != "vertical"
+
+    def flips(self, count: int, draw: np.random.Generator) -> np.ndarray:
+        """Which of so many images are mirrored."""
+        return draw.random(count) <= 0.5
+
     def change(self, images: np.ndarray, draw: np.random.Generator, buffers: Buffers) -> tuple[np.ndarray, Any]:
-        flips = draw.random(len(images)) <= 0.5
+        flips = self.flips(len(images), draw)
         return self._flipped(images, flips, empty_like(images, buffers, self, "output")), flips
 
     def change_back(self, gy: np.ndarray, how: Any, buffers: Buffers) -> np.ndarray:
         return self._flipped(gy, how, empty_like(gy, buffers, self, "input_grad"))
 
     def _flipped(self, images: np.ndarray, flips: np.ndarray, out: np.ndarray) -> np.ndarray:
-        rows, columns = slice(None, None, -1), slice(None, None, -1)
-        if self.mode == "horizontal":
-            rows = slice(None)
-        elif self.mode == "vertical":
-            columns = slice(None)
+        rows, columns = (slice(None, None, -1 if mirrored else 1) for mirrored in self.mirrored)
         for image, flip, target in zip(images, flips, out, strict=True):
             target[...] = image[rows, columns] if flip else image
         return out
@@ -119,8 +124,12 @@ class RandomContrast(RandomImageLayer):
         self.value_range = read_range(value_range)
         super().__init__(seed=seed, **options)
 
+    def factors(self, count: int, draw: np.random.Generator) -> np.ndarray:
+        """Those of so many images."""
+        return draw.uniform(1 - self.factor[0], 1 + self.factor[1], count)
+
     def change(self, images: np.ndarray, draw: np.random.Generator, buffers: Buffers) -> tuple[np.ndarray, Any]:
-        factors = draw.uniform(1 - self.factor[0], 1 + self.factor[1], (len(images), 1, 1, 1)).astype(images.dtype)
+        factors = self.factors(len(images), draw).reshape(-1, 1, 1, 1).astype(images.dtype)
         means = images.mean(axis=(1, 2), keepdims=True)
         y = np.subtract(images, means, out=empty_like(images, buffers, self, "output"))
         y *= factors
@@ -163,9 +172,12 @@ class RandomBrightness(RandomImageLayer):
         self.value_range = sorted(read_range(value_range))
         super().__init__(seed=seed, **options)
 
+    def added(self, count: int, draw: np.random.Generator) -> np.ndarray:
+        """The numbers added to so many images."""
+        return draw.uniform(*self.factor, count) * (self.value_range[1] - self.value_range[0])
+
     def change(self, images: np.ndarray, draw: np.random.Generator, buffers: Buffers) -> tuple[np.ndarray, Any]:
-        span = self.value_range[1] - self.value_range[0]
-        added = (draw.uniform(*self.factor, (len(images), 1, 1, 1)) * span).astype(images.dtype)
+        added = self.added(len(images), draw).reshape(-1, 1, 1, 1).astype(images.dtype)
         y = np.add(images, added, out=empty_like(images, buffers, self, "output"))
         np.clip(y, *self.value_range, out=y)
         return y, y
@@ -202,10 +214,14 @@ class RandomCrop(FixedSize, RandomLayer):
     ) -> None:
         super().__init__(height, width, seed=seed, data_format=data_format, name=name, **options)
 
+    def is_random(self, height: int, width: int) -> bool:
+        """Whether the part of images of that size is drawn, in training."""
+        return height > self.height and width > self.width
+
     def window(self, height: int, width: int, training: bool) -> Window:
         if not training:
             return largest_window(height, width, self.height, self.width)
-        if height > self.height and width > self.width:
+        if self.is_random(height, width):
             top, left = self.next_generator().integers(0, (height - self.height + 1, width - self.width + 1))
             return int(top), int(left), self.height, self.width
         top, left, _, _ = largest_window(height, width, self.height, self.width)

@@ -38,8 +38,7 @@ class GaussianNoise(RandomLayer):
         if not training or self.stddev == 0:
             self._saved = (x,)
             return x
-        y = normal_like(x, self, buffers, "output")
-        y *= self.stddev
+        y = normal_like(x, self, buffers, "output", self.stddev)
         y += x
         self._saved = (y,)
         return y
@@ -66,13 +65,16 @@ class GaussianDropout(RandomLayer):
         self.rate = share(rate, "rate", _BELOW_1)
         super().__init__(seed, **options)
 
+    @property
+    def deviation(self) -> float:
+        """The numbers' standard deviation."""
+        return math.sqrt(self.rate / (1 - self.rate))
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         if not training or self.rate == 0:
             self._saved = (x, None)
             return x
-        factors = normal_like(x, self, buffers, "factors")
-        factors *= math.sqrt(self.rate / (1 - self.rate))
-        factors += 1
+        factors = normal_like(x, self, buffers, "factors", self.deviation, 1.0)
         y = np.multiply(x, factors, out=empty_like(x, buffers, self, "output"))
         self._saved = (y, factors)
         return y
@@ -101,18 +103,23 @@ class AlphaDropout(Dropout):
     ) -> None:
         super().__init__(share(rate, "rate", _BELOW_1), noise_shape, seed, **options)
 
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """What elements that are kept are multiplied by, what is added to them, and what the dropped become."""
+        scale = ((1 - self.rate) * (1 + self.rate * _LOWEST_OF_SELU**2)) ** -0.5
+        shift = -scale * _LOWEST_OF_SELU * self.rate
+        return scale, shift, scale * _LOWEST_OF_SELU + shift
+
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         if not training or self.rate == 0:
             self._saved = (x, None)
             return x
-        scale = ((1 - self.rate) * (1 + self.rate * _LOWEST_OF_SELU**2)) ** -0.5
+        scale, shift, dropped = self.numbers
         factors = self.draw(x, buffers)
         factors *= scale * (1 - self.rate)  # now 0 or the scale
         y = np.multiply(x, factors, out=empty_like(x, buffers, self, "output"))
-        # What is kept is shifted by -scale * lowest * rate, what is dropped goes to scale * lowest on top of that.
-        shifts = np.subtract(scale, factors, out=empty_like(factors, buffers, self, "shifts"))
-        shifts *= _LOWEST_OF_SELU
-        shifts -= scale * _LOWEST_OF_SELU * self.rate
+        shifts = np.multiply(factors, (shift - dropped) / scale, out=empty_like(factors, buffers, self, "shifts"))
+        shifts += dropped
         y += shifts
         self._saved = (y, factors)
         return y
@@ -130,18 +137,18 @@ class ActivityRegularization(WeightlessLayer):
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Any) -> None:
         self.l1, self.l2 = l1, l2
-        self._regularizer = regularizers.L1L2(l1, l2)
+        self.regularizer = regularizers.L1L2(l1, l2)
         self._loss = 0.0
         super().__init__(**options)
 
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
-        self._loss = self._regularizer(x) / max(len(x), 1)
+        self._loss = self.regularizer(x) / max(len(x), 1)
         self._saved = (x,)
         return x
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
         x = saved[0]
-        return np.add(grad, self._regularizer.gradient(x) / max(len(x), 1), out=gradient_out(grad, buffers))
+        return np.add(grad, self.regularizer.gradient(x) / max(len(x), 1), out=gradient_out(grad, buffers))
 
     @property
     def losses(self) -> list[float]:
@@ -152,9 +159,12 @@ class ActivityRegularization(WeightlessLayer):
         return {**super().get_config(), "l1": self.l1, "l2": self.l2}
 
 
-def normal_like(x: np.ndarray, layer: RandomLayer, buffers: Buffers, name: str) -> np.ndarray:
-    """Standard normal numbers in x's shape, drawn in the order of its memory, so that a layout changes no bit."""
+def normal_like(
+    x: np.ndarray, layer: RandomLayer, buffers: Buffers, name: str, deviation: float, mean: float = 0.0
+) -> np.ndarray:
+    """Normally distributed numbers in x's shape, drawn in the order of its memory, so that a layout changes no bit."""
+    from fastconv.kernels import cpu_normal
+
     numbers = empty_like(x, buffers, layer, name)
-    memory = in_memory(numbers)
-    layer.next_generator().standard_normal(out=memory, dtype=x.dtype.type)  # type: ignore[arg-type]
+    cpu_normal.draw(in_memory(numbers), layer.key, layer.next_call(), deviation, mean)
     return numbers

@@ -13,6 +13,7 @@ from fastconv.layers.convolution import positive
 from fastconv.layers.interpolation import resample, taps
 from fastconv.layers.layout import from_last, to_last
 from fastconv.layers.spatial import SpatialLayer, read_interpolation
+from fastconv.layers.tensor import is_symbolic
 from fastconv.ops.arrays import resolve_data_format
 
 Window = tuple[int, int, int, int]  # first row, first column, rows, columns
@@ -36,8 +37,10 @@ class ImageLayer(SpatialLayer):
             raise ValueError(f"{type(self).__name__} takes images only: bounding_box_format must be None.")
         super().__init__(**options)
 
-    def __call__(self, x: Any, training: bool | None = None) -> np.ndarray:
-        """The output for a batch or for a single image."""
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """The output for a batch or for a single image, or for a tensor of a model."""
+        if is_symbolic(x):
+            return super().__call__(x, training)
         x = np.asarray(x)
         return super().__call__(x[np.newaxis], training)[0] if x.ndim == 3 else super().__call__(x, training)
 
@@ -84,7 +87,7 @@ class FixedSize(ImageLayer):
         part = images[:, top : top + rows, left : left + columns]
         if (rows, columns) == (self.height, self.width):
             return part
-        vertical, horizontal = self._taps(window)
+        vertical, horizontal = self.taps(window)
         return resample(part, vertical[0], horizontal[0], buffers, self, "output")
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:
@@ -92,14 +95,15 @@ class FixedSize(ImageLayer):
         gy = to_last(grad, self.data_format)
         top, left, rows, columns = window
         if (rows, columns) != (self.height, self.width):
-            vertical, horizontal = self._taps(window)
+            vertical, horizontal = self.taps(window)
             gy = resample(gy, vertical[1], horizontal[1], buffers, self, "window_grad")
         gx = buffers.empty(self, "input_grad", shape, grad.dtype)
         gx[...] = 0
         gx[:, top : top + rows, left : left + columns] = gy
         return from_last(gx, self.data_format)
 
-    def _taps(self, window: Window) -> Any:
+    def taps(self, window: Window) -> Any:
+        """What makes the output's rows and columns of the window's, and what their gradients take."""
         sizes = zip(window[2:], (self.height, self.width), strict=True)
         return [taps(size, new_size, self.interpolation, self.antialias) for size, new_size in sizes]
 
@@ -176,7 +180,7 @@ class Resizing(FixedSize):
         self.check_input_shape(x.shape)
         images = to_last(x, self.data_format)
         N, H, W, C = images.shape
-        top, left = self._before = self._margins(H, W)
+        top, left = self._before = self.margins(H, W)
         padded = buffers.empty(self, "padded", (N, H + 2 * top, W + 2 * left, C), x.dtype)
         padded[...] = self.fill_value
         padded[:, top : top + H, left : left + W] = images
@@ -190,7 +194,7 @@ class Resizing(FixedSize):
         (top, left), (_, H, W, _) = self._before, images.shape
         return from_last(images[:, top : H - top, left : W - left], self.data_format)
 
-    def _margins(self, height: int, width: int) -> tuple[int, int]:
+    def margins(self, height: int, width: int) -> tuple[int, int]:
         """Rows above and below, and columns at both sides, that bring an image to the output's shape."""
         rows = (max(height, int(width * self.height / self.width)) - height) // 2
         columns = (max(width, int(height * self.width / self.height)) - width) // 2

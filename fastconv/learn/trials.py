@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import kernels
 from fastconv.testing.kernel_cases import OPS, Arrays, cases
-from fastconv.testing.shapes import find_shapes
+from fastconv.testing.shapes import shapes_for
 
 _SEED = 0
 _COSTS = "whole warps"  # the shape whose costs count
@@ -71,8 +71,7 @@ def op_trials(op: str, variant: str, costs: str) -> Iterator[Trial]:
     Small integers come first, where every result is exact; then what else the variant can do.
     """
     kernel = kernels.get(op, variant)
-    kind: Any = kernels.Pool2DProblem if "pool2d" in op else kernels.Conv2DProblem
-    edges = find_shapes("pool2d_lab" if "pool2d" in op else "conv2d_lab", kind)
+    kind, edges = kernels.problem_type(op), shapes_for(op, "lab")
     plain = edges.pop("plain")
     images = replace(plain, N=plain.N + 1)
     for name, problem in {"plain": plain, "images": images, **edges, _COSTS: kind.parse(costs)}.items():
@@ -82,7 +81,8 @@ def op_trials(op: str, variant: str, costs: str) -> Iterator[Trial]:
 
 def _cases(kernel: kernels.Kernel, name: str, problem: Any) -> Iterator[Trial]:
     op = OPS[kernel.op]
-    letters = {**_AXES, "y": "npqc", "gy": "npqc"} if "pool2d" in kernel.op else _AXES
+    pooling = kernels.problem_type(kernel.op) is kernels.Pool2DProblem
+    letters = {**_AXES, "y": "npqc", "gy": "npqc"} if pooling else _AXES
     traits = tuple(trait for trait, holds in _TRAITS.items() if holds(problem))
     axes = {output: tuple(letters[output]) for output in op.outputs}
     for case in cases(kernel.op, problem, _SEED):
@@ -90,14 +90,12 @@ def _cases(kernel: kernels.Kernel, name: str, problem: Any) -> Iterator[Trial]:
             continue
         inputs = {key: case.inputs.get(key) for key in op.inputs}
         expected = {key: case.expected.get(key) for key in op.outputs}
-        condition = _CONDITIONS.get(case.check, "").format(op.optional)
+        condition = _CONDITIONS.get(case.check, "").format(*op.optional)
         yield Trial(name, str(problem), inputs, expected, axes, condition, problem, traits=traits)
         for epilogue in kernel.fuses if case.check == "integers" and name != _COSTS else ():
             argument = op.epilogues[epilogue].argument(problem, np.random.default_rng(_SEED))
-            outputs = {
-                key: array if array is None else op.epilogues[epilogue].apply(array, argument, case.inputs)
-                for key, array in expected.items()
-            }
+            made = {key: array for key, array in expected.items() if array is not None}
+            outputs = expected | op.epilogues[epilogue].apply(made, argument, case.inputs)
             keywords = {epilogue: argument}
             yield Trial(name, str(problem), inputs, outputs, axes, f"with {epilogue}=True", problem, keywords, traits)
 

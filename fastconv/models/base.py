@@ -12,6 +12,7 @@ from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import as_shape, dtype_name
 from fastconv.layers.tensor import KerasTensor, Node, is_symbolic, leaves
+from fastconv.models import nesting
 from fastconv.models.graph import Graph
 from fastconv.models.parts import Parts, each
 from fastconv.models.plan import BackwardPlan, ForwardPlan
@@ -199,11 +200,13 @@ class BaseModel(Layer):
         outputs = self._run(x if isinstance(x, (list, tuple)) else each(x), training, buffers)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
+    def _run(
+        self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers, calls: Sequence[Any] | None = None
+    ) -> list[np.ndarray]:
         plan, count = self.forward_plan, len(inputs[0])
         rows = count if training else self._slice_rows(inputs)
         if rows >= count:
-            return plan.run(inputs, training, buffers)
+            return plan.run(inputs, training, buffers, calls)
         outputs: list[np.ndarray] = []
         with fixed_filters(-(-count // rows)):
             for start in range(0, count, rows):
@@ -328,11 +331,14 @@ class BaseModel(Layer):
 
     def _set_graph(self, graph: Graph | None) -> None:
         """Be the model of that graph from now on."""
+        if graph is not None:
+            nesting.check_calls(graph)
         before = self._graph
         self._graph = graph
         self._structure_changed()
         if graph is None:
             return
+        nesting.hold(self)
         dtypes = {step.layer.dtype: step.layer for step in self.forward_plan.steps}
         if len(dtypes) > 1:
             self._graph = before
@@ -341,14 +347,28 @@ class BaseModel(Layer):
         self.dtype = next(iter(dtypes), dtype_name(None))
 
     def _structure_changed(self) -> None:
-        """Called when there are other layers or weights than before."""
+        """Called when there are other layers or weights than before, here or in a model that is a part of this one."""
+        for holder in nesting.holders(self):
+            holder._structure_changed()
         self._forward_plan = None
         self._accepted.clear()
         self._slices.clear()
         self._output_shapes.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_graph": self._graph, **super().__getstate__()}  # first: see `Graph.__getstate__`
+        state = {"_graph": self._graph, **super().__getstate__()}  # first: see `Graph.__getstate__`
+        return {key: value for key, value in state.items() if key != nesting.HELD_BY}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._graph is not None:
+            nesting.hold(self)
+
+    def __copy__(self) -> Any:
+        raise TypeError(
+            f"{self._who} cannot be copied by copy.copy, whose copy would share its layers: copy.deepcopy copies "
+            "layers, weights and optimizer, models.clone_model the architecture."
+        )
 
     @property
     def _built_graph(self) -> Graph:

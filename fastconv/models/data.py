@@ -184,8 +184,10 @@ class ArrayBatches:
             yield x, y, weight
 
     def whole(self) -> Batch:
-        """All samples as one batch."""
-        self.batch_size = max(self.samples, 1)
+        """All samples as one batch; ValueError if there are none."""
+        if self.samples == 0:
+            raise ValueError(f"x has no samples; received shape {tuple(self.x.shape)}.")
+        self.batch_size = self.samples
         return next(iter(self))
 
     def split(self, fraction: float) -> tuple[ArrayBatches, ArrayBatches]:

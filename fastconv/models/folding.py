@@ -62,12 +62,13 @@ def folded_calls(plan: Any) -> list[tuple[Any, Any, int, int]]:
     following = {step.source: step for step in plan.steps if step.is_plain and plan.consumers[step.source] == 1}
     done: set[int] = set()
     calls: list[tuple[Any, Any, int, int]] = []
-    for step in plan.steps:
+    for call in plan.fused_calls:
+        step = plan.makers.get(call[3])
         if id(step) in done:
             continue
         norm = following.get(step.target)
         if norm is None or not _can_fold(step, norm.layer):
-            calls.append((None if step.is_plain else step, step.layer, step.source, step.target))
+            calls.append(call)
             continue
         last, relu = norm, following.get(norm.target)
         is_relu = relu is not None and isinstance(relu.layer, Activation) and relu.layer.output_activation == "relu"
@@ -84,5 +85,4 @@ def _can_fold(step: Any, norm: Any) -> bool:
         return False
     axes = len(layer.output_shape)
     channels = 1 if getattr(layer, "data_format", None) == "channels_first" else axes - 1
-    plain = layer.activation is activations.linear and layer.activity_regularizer is None
-    return plain and norm.axis % axes == channels
+    return layer.output_activation == "linear" and norm.axis % axes == channels

@@ -15,8 +15,12 @@ _log = logging.getLogger("fastconv")
 class Refused:
     """That a model, as it was then, cannot run on a GPU. Copies of the model find out for themselves."""
 
-    def __init__(self, key: Any) -> None:
-        self.key = key
+    def __init__(self, key: Any, options: Any) -> None:
+        self._key, self._options = key, options
+
+    def holds(self, key: Any) -> bool:
+        """Whether the model, whose key this is, still is as it was."""
+        return self._key == key and self._options.still_hold()
 
     def __deepcopy__(self, memo: Any) -> None:
         return None
@@ -71,17 +75,18 @@ def _runner(model: Any, kind: str, *batch: Any) -> Any:
 
 
 def _runner_if_supported(model: Any, kind: str, *batch: Any) -> Any:
+    from fastconv.gpu.options import Options
     from fastconv.gpu.recorded import Unsupported
     from fastconv.gpu.runner import Runner
 
     is_new, key = model._runner is None, Runner.key(model)
-    if model._kept_on_cpu is not None and model._kept_on_cpu.key == key:
+    if model._kept_on_cpu is not None and model._kept_on_cpu.holds(key):
         return None
     try:
         runner = _runner(model, kind, *batch)
     except Unsupported as reason:
         _leave(model)
-        model._kept_on_cpu = Refused(key)
+        model._kept_on_cpu = Refused(key, Options(model, "predict"))
         _log.warning('the device "auto" is the CPU for %s: %s', model.name, reason)
         return None
     model._kept_on_cpu = None

@@ -16,7 +16,8 @@ import numpy as np
 from fastconv.buffers import FRESH, Buffers
 from fastconv.layers import Layer
 from fastconv.layers.base import gradient_out
-from fastconv.ops.dispatch import many_batches
+from fastconv.models import fusing
+from fastconv.ops.dispatch import filters_are_fixed, many_batches
 from fastconv.variable import Variable
 
 
@@ -102,9 +103,14 @@ class ForwardPlan:
         self.layers = list({id(step.layer): step.layer for step in self.steps}.values())
         self.consumers = Counter([*(place for step in self.steps for place in step.sources), *outputs])
         self.makers = {step.target: step for step in self.steps}
-        self._calls: list[tuple[Step | None, Layer, Any, int]] = [
+        self.calls: list[tuple[Step | None, Any, Any, int]] = [
             (None if step.is_plain else step, step.layer, step.source, step.target) for step in self.steps
         ]
+
+    @cached_property
+    def fused_calls(self) -> list[Any]:
+        """The calls of inference alone: a convolution and the max pooling behind it are one."""
+        return fusing.fused(self.calls, [(*pair, fused_step(*pair)) for pair in fusing.pairs(self).values()])
 
     @cached_property
     def _folded(self) -> list[Any]:
@@ -129,10 +135,20 @@ class ForwardPlan:
         """A list with the inputs at their places, for steps to work on."""
         return [*inputs, *[None] * (self.size - self.inputs)]
 
-    def run(self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers) -> list[np.ndarray]:
-        """The outputs; see `Layer.forward`."""
+    def run(
+        self, inputs: Sequence[np.ndarray], training: bool, buffers: Buffers, calls: Sequence[Any] | None = None
+    ) -> list[np.ndarray]:
+        """The outputs; see `Layer.forward`.
+
+        calls: those of the backward plan that goes back afterwards; by default every layer's own, and within
+            `fixed_filters`, where nobody goes back, fewer.
+        """
         values = self.values(inputs)
-        for step, layer, source, target in self._calls if training or not many_batches() else self._folded:
+        if calls is None:
+            calls = self.calls
+            if not training and filters_are_fixed():
+                calls = self._folded if many_batches() else self.fused_calls
+        for step, layer, source, target in calls:
             if step is None:
                 values[target] = layer.forward(values[source], training, buffers)
             else:
@@ -153,6 +169,11 @@ class ForwardPlan:
         maker = self.makers.get(place)
         alone = maker is not None and self.consumers[place] == 1
         return activation is not None and alone and maker.layer.output_activation == activation  # type: ignore[union-attr]
+
+
+def fused_step(convolution: Step, pool: Step) -> Step:
+    """One step in the place of two; see `fusing.ConvPool`."""
+    return Step(fusing.ConvPool(convolution.layer, pool.layer), convolution.source, pool.target, None)  # type: ignore[arg-type]
 
 
 def _take_apart(model: Any, sources: Sequence[int], steps: list[Step], training: bool | None, inputs: int) -> list[int]:
@@ -252,11 +273,19 @@ class BackwardPlan:
     Attributes:
         steps: none that leads to no trained weight.
         variables: the weights that training changes.
+        calls: the forward plan's calls that the steps go back through.
         penalised: the layers whose `losses` belong to the model's loss.
     """
 
-    def __init__(self, forward: ForwardPlan, steps: Sequence[BackwardStep], variables: Sequence[Variable] = ()) -> None:
+    def __init__(
+        self,
+        forward: ForwardPlan,
+        steps: Sequence[BackwardStep],
+        variables: Sequence[Variable] = (),
+        calls: Sequence[Any] | None = None,
+    ) -> None:
         self.forward, self.steps, self.variables = forward, tuple(steps), tuple(variables)
+        self.calls = forward.calls if calls is None else calls
         self.penalised = tuple(layer for layer in forward.layers if layer.has_losses)
         written = set(forward.outputs)
         trained: set[int] = set()
@@ -302,6 +331,24 @@ class BackwardPlan:
                     back.through_input_relu, before.through_activation = True, False
         found = {id(weight) for back in steps if back.need_weight_grad for weight in back.step.layer.trainable_weights}
         return cls(forward, steps, [variable for variable in variables if id(variable) in found])
+
+    @cached_property
+    def fused(self) -> BackwardPlan:
+        """The same with a convolution that needs no gradient for its input, and the max pooling behind it, in one."""
+        back = {id(step.step): step for step in self.steps}
+        replaced: dict[int, BackwardStep | None] = {}
+        found = []
+        for convolution, pool in fusing.pairs(self.forward).values():
+            ends = back.get(id(convolution)), back.get(id(pool))
+            if ends[0] is None or ends[1] is None or ends[0].need_input_grad or not ends[0].need_weight_grad:
+                continue
+            made = fused_step(convolution, pool)
+            replaced[id(pool)] = BackwardStep(made, need_input_grad=False)
+            replaced[id(convolution)] = None
+            found.append((convolution, pool, made))
+        steps = [replaced.get(id(step.step), step) for step in self.steps]
+        calls = fusing.fused(self.forward.calls, found)
+        return BackwardPlan(self.forward, [step for step in steps if step is not None], self.variables, calls)
 
     @classmethod
     def full(cls, forward: ForwardPlan) -> BackwardPlan:

@@ -9,6 +9,7 @@ from fastconv import layers as layer_module
 from fastconv.layers import InputLayer, Layer
 from fastconv.layers.base import Shape, as_shape
 from fastconv.layers.tensor import KerasTensor
+from fastconv.models import nesting
 from fastconv.models.graph import Graph
 from fastconv.models.model import Model
 from fastconv.models.training import Trainer
@@ -43,8 +44,9 @@ class Sequential(Model):
         """Append a layer and, if the shape of the model's input is known, build it.
 
         Raises:
-            ValueError: not a layer, one of that name is there, a second input, another dtype, or a layer
-                that cannot take what the last one gives. The model is unchanged then.
+            ValueError: not a layer, one of that name is there, a second input, another dtype, a layer
+                that cannot take what the last one gives, or other outputs than a model takes that this one is a part
+                of. The model is unchanged then.
         """
         if isinstance(layer, KerasTensor) and isinstance(layer.node.layer, InputLayer):
             layer = layer.node.layer
@@ -67,6 +69,8 @@ class Sequential(Model):
             source = None if declared is None else InputLayer(batch_shape=declared)
         if source is not None:
             tensors = self._tensors or [source.output]
+            if nesting.holders(self):
+                nesting.check_change(self, layer.compute_output_shape(tensors[-1].shape))
             self._become([*self._layers, layer], [*tensors, self._record(layer, tensors[-1])])
         self._input = source
         self._layers.append(layer)
@@ -75,10 +79,12 @@ class Sequential(Model):
         """Remove the last layer and return it.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or a model that this one is a part of takes the last one's outputs. The model is
+                unchanged then.
         """
         if not self._layers:
             raise ValueError(f"{self._who} has no layers to remove.")
+        nesting.check_change(self, self._tensors[-2].shape if len(self._layers) > 1 and self.built else None)
         layer = self._layers.pop()
         self._become(self._layers, self._tensors[: len(self._layers) + 1])
         return layer

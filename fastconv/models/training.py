@@ -30,7 +30,7 @@ from fastconv.models.parts import Parts, batch_shape, each
 from fastconv.models.placement import runner_for
 from fastconv.models.plan import BackwardPlan
 from fastconv.models.position import Position
-from fastconv.ops.dispatch import fixed_filters
+from fastconv.ops.dispatch import filters_are_fixed, fixed_filters
 
 # A diverged network has infinite and NaN values, without a warning for each batch.
 _quiet = partial(np.errstate, over="ignore", invalid="ignore", divide="ignore")
@@ -45,8 +45,14 @@ class Trainer(Compiled):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers = ReusedBuffers()
+        self._stepped = False  # whether a training step was made
         self._runner: Any = None
         self._kept_on_cpu: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._runner is not None:
+            self._runner.settle()  # a copy's metrics have seen the same batches
+        return super().__getstate__()
 
     def fit(
         self,
@@ -263,7 +269,10 @@ class Trainer(Compiled):
     def _predict(self, x: Any) -> list[np.ndarray]:
         """The outputs for a batch, in memory that the next one may use again."""
         runner = runner_for(self, "predict", x)
-        return self._run(each(x), False, self._buffers) if runner is None else runner.predict(x)
+        if runner is not None:
+            return runner.predict(x)
+        calls = None if filters_are_fixed() else self.forward_plan.fused_calls
+        return self._run(each(x), False, self._buffers, calls)
 
     def _train_step(self, batch: Batch, plan: BackwardPlan) -> None:
         x, y, sample_weight = batch
@@ -275,7 +284,7 @@ class Trainer(Compiled):
             self._train_outputs(self._objective, batch, plan)
             return
         loss: Any = self._objective.loss
-        y_pred = self.forward(x, True, self._buffers)
+        (y_pred,) = self._forward(x, plan)
         fused = self._combines_loss_and_activation
         gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
         out = self._buffers.empty(self, "loss_gradient", y_pred.shape, self.dtype)
@@ -283,10 +292,20 @@ class Trainer(Compiled):
         self._objective.update(value + plan.penalty, y, y_pred, sample_weight)
         self._change_weights(plan, [grad], (0,) if fused else ())
 
+    def _forward(self, x: Any, plan: BackwardPlan) -> list[np.ndarray]:
+        """The outputs in training."""
+        inputs, fused = each(x), plan.fused
+        if not self._stepped:
+            from fastconv.ahead import compile_ahead
+
+            self._stepped = True
+            compile_ahead(fused, [part.shape for part in inputs])
+        return self._run(inputs, True, self._buffers, fused.calls)
+
     def _train_outputs(self, objectives: Objectives, batch: Batch, plan: BackwardPlan) -> None:
         """A step of a model with several outputs."""
         x, y, sample_weight = batch
-        found = self._run(each(x), True, self._buffers)
+        found = self._forward(x, plan)
         grads, values, combined = [], [], []
         for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
             loss = objectives.loss[index]
@@ -309,7 +328,7 @@ class Trainer(Compiled):
 
     def _change_weights(self, plan: BackwardPlan, grads: list[np.ndarray], combined: Sequence[int]) -> None:
         """Go backward from the outputs' gradients, and let the optimizer make its step."""
-        plan.run(grads, self._buffers, combined)
+        plan.fused.run(grads, self._buffers, combined)
         if plan.variables:
             self.optimizer.apply([variable.gradient for variable in plan.variables], plan.variables, scaled=False)
 

@@ -133,6 +133,11 @@ def _prepared(kernel: Any, problem: Any, w: Any) -> np.ndarray:
     return keep((w.ctypes.data, kernel.name, problem.w_shape), make)  # type: ignore[no-any-return]
 
 
+def filters_are_fixed() -> bool:
+    """Whether this is within `fixed_filters`."""
+    return _kept is not None
+
+
 def many_batches() -> bool:
     """Whether this is within `fixed_filters` for more than two batches."""
     return _kept is not None and _many

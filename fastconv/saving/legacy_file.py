@@ -48,7 +48,8 @@ def model_to_bytes(model: Any, include_optimizer: bool) -> bytes:
         _write_weights(file.create_group("model_weights"), model)
         if include_optimizer and model.optimizer is not None:
             group = file.create_group("optimizer_weights")
-            _write_arrays(group, [(v, f"{model.optimizer.name}/{v.path}") for v in model.optimizer.variables])
+            kept = model.optimizer.variables_for(model.trainable_weights)
+            _write_arrays(group, [(v, f"{model.optimizer.name}/{v.path}") for v in kept])
     return memory.getvalue()
 
 

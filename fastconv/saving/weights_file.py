@@ -57,7 +57,7 @@ def write_weights(file: h5py.File, model: Any, include_optimizer: bool = True) -
             state = [getattr(layer, key) for key in layer.random_state_keys]
             group.attrs[_RANDOM_STATE] = np.array(state, np.uint64)
     if include_optimizer and model.optimizer is not None:
-        _write(file, "optimizer", model.optimizer.name, model.optimizer.variables)
+        _write(file, "optimizer", model.optimizer.name, model.optimizer.variables_for(model.trainable_weights))
 
 
 def read_weights(root: Group, model: Any, same_optimizer: bool, skip_mismatch: bool = False) -> Assignments:

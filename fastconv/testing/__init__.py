@@ -8,7 +8,7 @@ from fastconv.testing.comparison import KernelMismatch, Mismatch
 from fastconv.testing.gradients import check_gradient
 from fastconv.testing.kernel_checks import check_kernel
 from fastconv.testing.layer_checks import check_layer
-from fastconv.testing.shapes import find_shapes, load_shapes, shape_lists
+from fastconv.testing.shapes import find_shapes, load_shapes, shape_lists, shapes_for
 from fastconv.testing.simulator import SimulationError, simulate
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "find_shapes",
     "load_shapes",
     "shape_lists",
+    "shapes_for",
     "simulate",
 ]

@@ -14,9 +14,11 @@ def draw_problem(op: str, rng: np.random.Generator) -> Any:
 
     One in three has more channels than a vector holds.
     N is 0 to 3, windows have 1 to 5 taps an axis, strides are 1 to 4; for convolutions dilations 1 to 3, groups from 1
-    to depthwise, and padding that may be wider than the window. Two in three are float32, the others float64.
+    to depthwise, and padding that may be wider than the window. Pooling behind a convolution is by 2x2 in two of three,
+    else by 1 to 3 an axis. Two in three are float32, the others float64.
     """
-    pooling = "pool2d" in op
+    kind = kernels.problem_type(op)
+    pooling = kind is kernels.Pool2DProblem
     padding = str(rng.choice(["valid", "same", "sides"]))
     numbers: dict[str, Any] = {"N": _from(rng, 0, 3), "C": _channels(rng)}
     if not pooling:
@@ -39,8 +41,12 @@ def draw_problem(op: str, rng: np.random.Generator) -> Any:
         "padding": ",".join(pads) if padding == "sides" else padding,
         "dtype": rng.choice(["float32", "float32", "float64"]),
     }
-    kind = kernels.Pool2DProblem if pooling else kernels.Conv2DProblem
-    return kind.parse(" ".join(f"{key}={value}" for key, value in numbers.items()))
+    text = " ".join(f"{key}={value}" for key, value in numbers.items())
+    if kind is not kernels.ConvPool2DProblem:
+        return kind.parse(text)
+    convolution = kernels.Conv2DProblem.parse(text)
+    pool = [2, 2] if rng.random() < 2 / 3 else [_from(rng, 1, 3), _from(rng, 1, 3)]
+    return kind.pooled(convolution, (min(pool[0], convolution.P), min(pool[1], convolution.Q)))
 
 
 def _from(rng: np.random.Generator, low: int, high: int) -> int:

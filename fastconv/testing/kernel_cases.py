@@ -20,11 +20,11 @@ Arrays = dict[str, np.ndarray]  # by name; what is left out is passed as None
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What a kernel may do besides: `run` takes argument(problem, rng) by its name, and the output becomes
-    apply(output, argument, inputs)."""
+    """What a kernel may do besides: `run` takes argument(problem, rng) by its name, and the outputs become
+    apply(outputs, argument, inputs)."""
 
     argument: Callable[[Any, np.random.Generator], Any]
-    apply: Callable[[np.ndarray, Any, Arrays], np.ndarray]
+    apply: Callable[[Arrays, Any, Arrays], Arrays]
 
 
 def _relu_output(problem: Any, rng: np.random.Generator) -> np.ndarray:
@@ -39,28 +39,49 @@ class Op:
     """The arrays of an op in the order of its `run`, and how its rounding errors grow.
 
     terms: problem -> the numbers that one element of an output is a sum of; 0 if nothing is rounded.
-    optional: an input or output that may be None.
+    optional: inputs or outputs that may be None.
     epilogues: those that its kernels may fuse, by name.
+    whole: outputs that rounding errors change by a whole or not at all; they are compared where nothing is rounded.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     terms: Callable[[Any], int]
-    optional: str | None = None
+    optional: tuple[str, ...] = ()
     epilogues: dict[str, Epilogue] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
 
 
-_RELU = Epilogue(lambda problem, rng: True, lambda y, _, inputs: np.maximum(y, 0))
-_RELU_BEFORE = Epilogue(_relu_output, lambda gx, x, inputs: np.where(x <= 0, 0, gx))
-_RELU_BEFORE_POOL = Epilogue(lambda problem, rng: True, lambda gx, _, inputs: np.where(inputs["x"] <= 0, 0, gx))
+def _relu_and_winners(outputs: Arrays, _: Any, inputs: Arrays) -> Arrays:
+    y = np.maximum(outputs["y"], 0)
+    return {name: y if name == "y" else np.where(y <= 0, -1, array) for name, array in outputs.items()}
+
+
+_RELU = Epilogue(lambda problem, rng: True, lambda made, _, inputs: {"y": np.maximum(made["y"], 0)})
+_RELU_AND_WINNERS = Epilogue(lambda problem, rng: True, _relu_and_winners)
+_RELU_BEFORE = Epilogue(_relu_output, lambda made, x, inputs: {"gx": np.where(x <= 0, 0, made["gx"])})
+_RELU_BEFORE_POOL = Epilogue(
+    lambda problem, rng: True, lambda made, _, inputs: {"gx": np.where(inputs["x"] <= 0, 0, made["gx"])}
+)
 OPS = {
     "conv2d": Op(
-        ("x", "w", "bias"), ("y",), lambda p: p.R * p.S * p.C // p.groups + 1, "bias", epilogues={"relu": _RELU}
+        ("x", "w", "bias"), ("y",), lambda p: p.R * p.S * p.C // p.groups + 1, ("bias",), epilogues={"relu": _RELU}
     ),
     "conv2d_backward_data": Op(
         ("gy", "w"), ("gx",), lambda p: p.R * p.S * p.K // p.groups, epilogues={"relu": _RELU_BEFORE}
     ),
-    "conv2d_backward_filter": Op(("x", "gy"), ("gw", "gb"), lambda p: p.N * p.P * p.Q, "gb"),
+    "conv2d_backward_filter": Op(("x", "gy"), ("gw", "gb"), lambda p: p.N * p.P * p.Q, ("gb",)),
+    "conv2d_max_pool2d": Op(
+        ("x", "w", "bias"),
+        ("y", "winners"),
+        lambda p: p.R * p.S * p.C // p.groups + 1,
+        ("bias", "winners"),
+        epilogues={"relu": _RELU_AND_WINNERS},
+        whole=("winners",),
+    ),
+    "conv2d_max_pool2d_backward_filter": Op(
+        ("x", "gy", "winners"), ("gw", "gb"), lambda p: p.N * math.prod(p.y_shape[1:3]), ("gb",)
+    ),
     "max_pool2d": Op(("x",), ("y",), lambda p: 0),
     "max_pool2d_backward": Op(("x", "gy"), ("gx",), lambda p: p.R * p.S, epilogues={"relu": _RELU_BEFORE_POOL}),
     "average_pool2d": Op(("x",), ("y",), lambda p: p.R * p.S),
@@ -76,7 +97,7 @@ def array_shape(name: str, problem: Any) -> Shape:
         return problem.x_shape
     if name in ("w", "gw"):
         return problem.w_shape
-    if name in ("y", "gy"):
+    if name in ("y", "gy", "winners"):
         return problem.y_shape
     if name == "col":
         return problem.N, problem.P, problem.Q, problem.R, problem.S, problem.C
@@ -123,9 +144,9 @@ def cases(op: str, problem: Any, seed: int) -> tuple[Case, ...]:
 
     found.append(_float_case(op, problem, rng))
 
-    if this.optional is not None:
-        without = {name: array for name, array in integers.items() if name != this.optional}
-        expected = reference(op, problem, without, leave_out=this.optional)
+    for optional in this.optional:
+        without = {name: array for name, array in integers.items() if name != optional}
+        expected = reference(op, problem, without, leave_out=(optional,))
         found.append(Case("optional", without, expected, exact))
     special = _special(op, problem, integers, rng)
     found.append(Case("special values", special, reference(op, problem, special), exact))
@@ -144,13 +165,14 @@ def float_inputs(op: str, problem: Any, seed: int = 0) -> Arrays:
 
 def _float_case(op: str, problem: Any, rng: np.random.Generator) -> Case:
     floats = _floats(op, problem, rng)
-    return Case("floats", floats, reference(op, problem, floats), _rounding(op, problem, floats))
+    expected = reference(op, problem, floats, leave_out=OPS[op].whole)
+    return Case("floats", floats, expected, _rounding(op, problem, floats))
 
 
-def reference(op: str, problem: Any, inputs: Arrays, leave_out: str | None = None) -> Arrays:
+def reference(op: str, problem: Any, inputs: Arrays, leave_out: tuple[str, ...] = ()) -> Arrays:
     """The outputs that the reference makes of `inputs`, in float64."""
     this = OPS[op]
-    outputs = {name: np.empty(array_shape(name, problem)) for name in this.outputs if name != leave_out}
+    outputs = {name: np.empty(array_shape(name, problem)) for name in this.outputs if name not in leave_out}
     arrays = [inputs.get(name) for name in this.inputs] + [outputs.get(name) for name in this.outputs]
     kernels.get(op, "reference").run(replace(problem, dtype="float64"), *arrays, None)
     return outputs
@@ -177,8 +199,14 @@ def magnitudes(op: str, problem: Any, inputs: Arrays) -> Arrays:
 
 
 def _is_compared(op: str, name: str) -> bool:
-    """Whether the op takes a maximum over that input."""
-    return op.startswith("max") and name == "x"
+    """Whether the op compares that input's elements."""
+    return op.startswith("max") and name == "x" or name == "winners"
+
+
+def _winners(problem: Any, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of a window's pixels, and -1 for none."""
+    numbers = rng.integers(-1, problem.pool_h * problem.pool_w, problem.y_shape)
+    return numbers.astype(problem.dtype)
 
 
 def _integers(op: str, problem: Any, rng: np.random.Generator) -> Arrays:
@@ -188,7 +216,7 @@ def _integers(op: str, problem: Any, rng: np.random.Generator) -> Arrays:
     arrays: Arrays = {}
     for name in OPS[op].inputs:
         values = rng.integers(-largest, largest, array_shape(name, problem), endpoint=True)
-        arrays[name] = values.astype(problem.dtype)
+        arrays[name] = _winners(problem, rng) if name == "winners" else values.astype(problem.dtype)
     if op == "average_pool2d_backward":  # so that every share is an integer
         arrays["gy"] *= _window_counts(problem).astype(problem.dtype)
     return arrays
@@ -199,7 +227,9 @@ def _floats(op: str, problem: Any, rng: np.random.Generator) -> Arrays:
     arrays: Arrays = {}
     for name in OPS[op].inputs:
         shape = array_shape(name, problem)
-        if _is_compared(op, name):
+        if name == "winners":
+            arrays[name] = _winners(problem, rng)
+        elif _is_compared(op, name):
             count = math.prod(shape)
             arrays[name] = (rng.permutation(count).reshape(shape) - count / 2).astype(problem.dtype)
         else:

@@ -73,7 +73,7 @@ def check_kernel(kernel: Kernel, problem: Any, seed: int = 0, only: Collection[s
             epilogue = OPS[kernel.op].epilogues[name]
             argument = epilogue.argument(problem, np.random.default_rng(seed))
             outputs = run.outputs(case, **{name: argument})
-            run.compare(name, case, outputs, lambda y: epilogue.apply(y, argument, case.inputs))  # noqa: B023
+            run.compare(name, case, outputs, lambda made: epilogue.apply(made, argument, case.inputs))  # noqa: B023
 
 
 class _Run:
@@ -119,10 +119,11 @@ class _Run:
         if inputs[0].tobytes() != expected[op.outputs[0]].tobytes():
             self.fail("in place", difference(op.outputs[0], inputs[0], expected[op.outputs[0]]) or "other bits")
 
-    def compare(self, check: str, case: Case, outputs: Arrays, epilogue: Any = lambda y: y) -> None:
+    def compare(self, check: str, case: Case, outputs: Arrays, epilogue: Any = lambda made: made) -> None:
         """Compare with the reference."""
+        made = epilogue(case.expected)
         for name, got in outputs.items():
-            expected = epilogue(case.expected[name]).astype(self.problem.dtype)
+            expected = made[name].astype(self.problem.dtype)
             if self.kernel.exact:
                 text = difference(name, got, expected, allowed(case, self.kernel, self.problem, name))
             else:

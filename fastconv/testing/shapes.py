@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from fastconv.kernels import Conv2DProblem, Pool2DProblem
+from fastconv.kernels import Conv2DProblem, ConvPool2DProblem, Pool2DProblem, problem_type
 
-Problem = TypeVar("Problem", Conv2DProblem, Pool2DProblem)
+Problem = TypeVar("Problem", Conv2DProblem, ConvPool2DProblem, Pool2DProblem)
+_FAMILIES = {Conv2DProblem: "conv2d", ConvPool2DProblem: "conv_pool2d", Pool2DProblem: "pool2d"}
 
 
 def shape_lists() -> dict[str, Path]:
     """The files of named shapes that come with fastconv, by name."""
     folder = Path(str(resources.files("fastconv.bench.shapes")))
     return {file.stem: file for file in sorted(folder.glob("*.txt"))}
+
+
+def shapes_for(op: str, kind: str) -> dict[str, Any]:
+    """The problems of an op's list of a kind: "edge", what kernels are checked on; "lab", the same in small, for the
+    simulators; "tiles", what tiles are drawn for; "seeds", the layers of two small networks."""
+    family = _FAMILIES[problem_type(op)]
+    named = f"{family}_{kind}" if kind != "seeds" else "seeds" if family == "conv2d" else f"seeds_{family}"
+    return find_shapes(named, problem_type(op))
 
 
 def find_shapes(spec: str, problem: type[Problem]) -> dict[str, Problem]:

@@ -5,4 +5,7 @@
 x (N,H,W,C), y (N,P,Q,C) written; C-contiguous of the problem's dtype.
 """
 
+from fastconv.kernels.problem import Pool2DProblem
+
+PROBLEM = Pool2DProblem
 DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_vectorized", "cuda_column")}

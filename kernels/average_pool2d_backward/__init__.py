@@ -5,4 +5,7 @@
 gy (N,P,Q,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Padding is not counted and receives nothing.
 """
 
+from fastconv.kernels.problem import Pool2DProblem
+
+PROBLEM = Pool2DProblem
 DEFAULT = {"cpu": ("cpu_direct", "cpu_naive", "reference"), "gpu": ("cuda_vectorized", "cuda_column")}

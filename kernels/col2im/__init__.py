@@ -6,4 +6,7 @@ col (N,P,Q,R,S,C), gx (N,H,W,C) written; C-contiguous of the problem's dtype. Ta
 play no part.
 """
 
+from fastconv.kernels.problem import Conv2DProblem
+
+PROBLEM = Conv2DProblem
 DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ("cuda_rows",)}

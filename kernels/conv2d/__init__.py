@@ -7,8 +7,20 @@ Filters k of group g = k // (K/groups) see the channels g*(C/groups) and followi
 `relu=True` and writes max(y, 0), NaN kept; one with `prepare` takes `prepared`, what that wrote for the same w.
 """
 
+from fastconv.kernels.problem import Conv2DProblem
+
+PROBLEM = Conv2DProblem
 DEFAULT = {
-    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_stream", "cpu_direct", "cpu_im2col", "reference"),
+    "cpu": (
+        "cpu_winograd",
+        "cpu_depthwise",
+        "cpu_grouped",
+        "cpu_stream",
+        "cpu_few_channels",
+        "cpu_direct",
+        "cpu_im2col",
+        "reference",
+    ),
     "gpu": (
         "cuda_depthwise",
         "cuda_grouped",

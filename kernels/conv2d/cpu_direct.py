@@ -17,27 +17,27 @@ from fastconv.kernels.problem import Conv2DProblem
 from fastconv.kernels.registry import kernel
 
 
+def taps_of(problem: Conv2DProblem) -> np.ndarray:
+    """The filter's taps as a `Grid` has them."""
+    p, channels = problem, problem.C // problem.groups
+    taps = [
+        (r * p.dilation_h - p.pad_top, s * p.dilation_w - p.pad_left, (r * p.S + s) * channels, channels)
+        for r in range(p.R)
+        for s in range(p.S)
+    ]
+    return np.array(taps, np.int64)
+
+
 @functools.lru_cache(maxsize=1024)
 def grid_of(problem: Conv2DProblem) -> cpu_taps.Grid:
     """The pixels of y and the taps that feed them."""
     p = problem
-    channels = p.C // p.groups
-    taps = [
-        (
-            r * p.dilation_h - p.pad_top,
-            s * p.dilation_w - p.pad_left,
-            (r * p.S + s) * channels,
-            channels,
-        )
-        for r in range(p.R)
-        for s in range(p.S)
-    ]
     N, H, W, P, Q = p.N, p.H, p.W, p.P, p.Q
     if p.is_matrix_product:
         N, H, W, P, Q = 1, 1, N * H * W, 1, N * H * W  # a matrix product: all pixels are one row
     return cpu_taps.Grid(
         N, H, W, p.C, P, Q, p.stride_h, p.stride_w, P * Q * p.K, Q * p.K, p.K, 0,
-        np.array(taps, np.int64), p.R * p.S * channels, p.groups, p.K,
+        taps_of(p), p.R * p.S * p.C // p.groups, p.groups, p.K,
     )  # fmt: skip
 
 

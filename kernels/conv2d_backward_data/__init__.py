@@ -8,6 +8,9 @@ A kernel that `fuses` "relu" takes `relu=x` (N,H,W,C), the output of a ReLU, and
 x <= 0.
 """
 
+from fastconv.kernels.problem import Conv2DProblem
+
+PROBLEM = Conv2DProblem
 DEFAULT = {
     "cpu": (
         "cpu_winograd",

@@ -7,8 +7,19 @@ dtype. gb[k] is the sum of gy[..., k]. The sum over pixels is split by the probl
 threads.
 """
 
+from fastconv.kernels.problem import Conv2DProblem
+
+PROBLEM = Conv2DProblem
 DEFAULT = {
-    "cpu": ("cpu_winograd", "cpu_depthwise", "cpu_grouped", "cpu_direct", "cpu_im2col", "reference"),
+    "cpu": (
+        "cpu_winograd",
+        "cpu_depthwise",
+        "cpu_grouped",
+        "cpu_few_channels",
+        "cpu_direct",
+        "cpu_im2col",
+        "reference",
+    ),
     "gpu": (
         "cuda_depthwise",
         "cuda_grouped",

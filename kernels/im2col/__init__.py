@@ -6,4 +6,7 @@ x (N,H,W,C), col (N,P,Q,R,S,C) written, padding as 0; C-contiguous of the proble
 K and groups play no part.
 """
 
+from fastconv.kernels.problem import Conv2DProblem
+
+PROBLEM = Conv2DProblem
 DEFAULT = {"cpu": ("cpu_naive", "cpu_rows", "reference"), "gpu": ("cuda_rows",)}

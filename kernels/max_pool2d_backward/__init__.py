@@ -8,6 +8,9 @@ in the row order of the outputs. A kernel that `fuses` "relu" takes `relu=True` 
 applies that one's gradient too: 0 where x <= 0. One that works `in_place` takes x as gx too.
 """
 
+from fastconv.kernels.problem import Pool2DProblem
+
+PROBLEM = Pool2DProblem
 DEFAULT = {
     "cpu": ("cpu_direct", "cpu_naive", "reference"),
     "gpu": ("cuda_window_vectorized", "cuda_argmax_vectorized", "cuda_window", "cuda_argmax"),

@@ -15,7 +15,7 @@ from fastconv.bench.gpu import stand_in
 from fastconv.kernels import Kernel
 from fastconv.testing.comparison import difference, rough_difference
 from fastconv.testing.kernel_cases import OPS, allowed, array_shape, float_case, magnitudes
-from fastconv.testing.shapes import find_shapes
+from fastconv.testing.shapes import shapes_for
 
 _DRY_SHAPES = 3  # of an op, in a dry run
 
@@ -45,10 +45,8 @@ def runs() -> list[tuple[Kernel, str, Any]]:
     """(kernel, name of the shape, problem) for all that a kernel supports."""
     found = []
     for op in kernels.ops():
-        kind: Any = kernels.Pool2DProblem if "pool2d" in op else kernels.Conv2DProblem
-        shapes = find_shapes("pool2d_lab" if kind is kernels.Pool2DProblem else "conv2d_lab", kind)
-        taken = list(shapes.items())[: _DRY_SHAPES if stand_in.wanted() else None]
         for kernel in kernels.variants(op, "gpu"):
+            taken = list(shapes_for(op, "lab").items())[: _DRY_SHAPES if stand_in.wanted() else None]
             found += [(kernel, name, problem) for name, problem in taken if kernel.unsupported(problem) is None]
     return found
 

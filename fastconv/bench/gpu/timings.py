@@ -21,7 +21,7 @@ from fastconv.bench.gpu import stand_in
 from fastconv.bench.gpu.session import Session, module
 from fastconv.bench.result import Result, Row
 from fastconv.bench.table import number
-from fastconv.testing.shapes import find_shapes
+from fastconv.testing.shapes import find_shapes, shapes_for
 from fastconv.utils.files import atomic_write
 
 # The most important first, and the share of the time that is left which each may take, beside those behind it.
@@ -89,10 +89,10 @@ def _take(session: Session, op: str, file: Path) -> bool:
 
 def work(op: str, dry_run: bool) -> list[tuple[str, str, Any]]:
     """(op, name of the shape, problem)."""
-    if "pool2d" in op:
-        found: dict[str, Any] = dict(find_shapes("pool2d_lab" if dry_run else "pool2d_nets", kernels.Pool2DProblem))
-    elif dry_run:
-        found = dict(find_shapes("conv2d_lab", kernels.Conv2DProblem))
+    if dry_run:
+        found: dict[str, Any] = shapes_for(op, "lab")
+    elif kernels.problem_type(op) is kernels.Pool2DProblem:
+        found = dict(find_shapes("pool2d_nets", kernels.Pool2DProblem))
     else:
         layers = find_shapes("resnet50", kernels.Conv2DProblem).items()
         squares = [(name, problem) for name, problem in layers if problem.R == problem.S and problem.R in (1, 3)]
