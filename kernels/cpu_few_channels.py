@@ -75,12 +75,12 @@ def unsupported(problem) -> str | None:
 
 
 def pays(problem) -> bool:
-    """Whether the runs of the filter's elements are short."""
-    return problem.S * problem.C < 16
+    """Whether the runs of the filter's elements are so short that tiles should not walk along them."""
+    return problem.S * problem.C < 6
 
 
-def filter_pays(problem) -> bool:
-    """The same where they would be copied."""
+def pays_for_memory(problem) -> bool:
+    """The same where other kernels would write and read more: the convolution's output, or what elements see."""
     return problem.S * problem.C < 32
 
 

@@ -14,10 +14,12 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from fastconv.kernels import cpu_taps
+from fastconv.kernels.cpu_grid import Grid
 from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_memory import stream_end, streams
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
 from fastconv.kernels.cpu_simd import ROWS, VECTOR_BYTES, at, group_rows, group_shape, lanes
-from fastconv.kernels.cpu_taps import COUNT, Grid, block, copy_band
+from fastconv.kernels.cpu_taps import COUNT, block, copy_band
 from fastconv.kernels.problem import Conv2DProblem
 
 
@@ -65,39 +67,44 @@ def convolve(problem: Conv2DProblem, grid: Grid, inp, w, bias, out, workspace, l
     cut, numbers, _ = cpu_taps.cut_and_numbers(grid, inp.itemsize, threads_for(grid.multiply_adds))
     _run(
         inp, ordered, bias, out, out if gate is None else gate, bands[: cut.band_bytes].view(inp.dtype),
-        grid.runs.reshape(-1), numbers, p.R * p.S, size, gate is not None, inp.dtype.type(lowest),
+        grid.regions.edges.reshape(-1), grid.regions.runs, numbers, p.R * p.S, size, gate is not None,
+        inp.dtype.type(lowest), streams(out, grid.filters // grid.groups),
     )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest):
+def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed):
     """A share of the bands of all images."""
     (
-        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-        out_image, out_row, out_pixel, out_first, groups, filters,
-        copied, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
+        groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
+        filter_block, taps, tap_rows, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
-    bands, width = (grid_rows + rows - 1) // rows, lanes(w)
-    row_stride = pixels_wide * width
-    start = thread * band_rows * row_stride * groups
-    tasks = images * bands
+    bands, width = (grid_rows + row_block - 1) // row_block, lanes(w)
+    band = at(scratch, thread * image_block * band_rows * in_w * in_c)
+    tasks = (images + image_block - 1) // image_block * bands
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
-        image, row0 = task // bands, task % bands * rows
-        height = min(rows, grid_rows - row0)
-        copy_band(
-            inp, image * in_h * in_w * in_c, row0 * step_h, band_h0, (height - 1) * step_h + 1, taps, in_h, in_w,
-            groups, width, scratch, start, left, pixels_wide, band_rows,
-        )  # fmt: skip
+        image, row = task // bands * image_block, task % bands * row_block
+        count, row_end = min(image_block, images - image), min(row + row_block, grid_rows)
+        copy_band(inp, image, count, in_h, in_w, groups, width, row * step_h + first_row, band_rows, band)
         for group in range(groups):
-            c, first = group * width, start + left * width + (group * band_rows - band_h0) * row_stride
-            target = out_first + image * out_image + row0 * out_row + c
+            c, target = group * width, out_first + image * out_image + group * width
             block(
-                group_shape(ROWS), at(scratch, first), row0 * step_h, 0, in_h, in_w, row_stride, width, step_h, step_w,
-                at(w, c * tap_count * size), size, at(taps, 0), taps.size // 5, at(bias, c), at(out, target),
-                at(gate, target), out_row, out_pixel, height, columns, 0, gated, lowest,
+                group_shape(ROWS),
+                at(band, (group * count * band_rows - row * step_h - first_row) * in_w * width),
+                step_w * width, step_h * in_w * width, band_rows * in_w * width, at(w, c * tap_count * size), size,
+                at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, c), at(out, target), at(gate, target),
+                out_pixel, out_row, out_image, count, row, row_end, 0, columns, 0, taps, tap_rows, gated, lowest,
+                streamed, 0,
             )  # fmt: skip
+    if streamed:
+        stream_end()
 
 
 @cpu_jit
-def _run(inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest):
-    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, tap_count, size, gated, lowest))
+def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed):
+    parallel_for(
+        _thread,
+        numbers[0],
+        (inp, w, bias, out, gate, scratch, edges, runs, numbers, tap_count, size, gated, lowest, streamed),
+    )

@@ -15,8 +15,9 @@ With `group_shape(8)` in place of a `tile_shape`, each column multiplies the ele
 product of a block diagonal of small filters, without its zeros.
 
 A masked shape touches only its first `count` columns (for the last, ragged block of channels); others ignore
-`count`. Places in memory are pointers, `at(array, offset)` or `at(pointer, offset)`: an array is seven words, which
-a function with a handful of arrays would push and pop for every tile. Offsets and strides count elements.
+`count`. A stride from row to row may be the rows' `Places` instead (see cpu_places.py). Places in memory are pointers,
+`at(array, offset)` or `at(pointer, offset)`: an array is seven words, which a function with a handful of arrays would
+push and pop for every tile. Offsets and strides count elements.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class Tile(types.Type):
         super().__init__(name=f"Tile({shape.name}, {dtype})")
 
 
+_WORD = ir.IntType(cgutils.intp_t.width)
+
+
 register_model(TileShape)(models.OpaqueModel)
 
 
@@ -69,9 +73,6 @@ register_model(TileShape)(models.OpaqueModel)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile):
         super().__init__(manager, tile, ir.ArrayType(_vector_type(tile.dtype), tile.shape.rows * tile.shape.vectors))
-
-
-_WORD = ir.IntType(cgutils.intp_t.width)
 
 
 def _lanes(dtype):
@@ -89,6 +90,9 @@ def _splat(builder, scalar, lanes):
 
 
 def _row(builder, start, stride, i):
+    """Where row i of a tile begins; stride: from row to row, or the rows' `Places`."""
+    if isinstance(stride.type, ir.ArrayType):
+        return builder.gep(start, [builder.extract_value(stride, i)])
     return builder.gep(start, [builder.mul(stride, _WORD(i))])
 
 
@@ -129,14 +133,17 @@ class _Columns:
                 vectors.append(builder.load(pointer, align=alignment))
         return vectors
 
-    def store(self, place, vectors):
-        """Write `vectors` to `place` and on."""
+    def store(self, place, vectors, streamed=False):
+        """Write `vectors` to `place` and on; streamed: past the caches, if there is no mask."""
         builder = self.builder
         alignment = self.dtype.bitwidth // 8
         for j, value in enumerate(vectors):
             pointer = builder.bitcast(builder.gep(place, [_WORD(j * self.lanes)]), self.vector.as_pointer())
             if self.masks:
                 self._masked("store", [value, pointer, ir.IntType(32)(alignment), self.masks[j]], ir.VoidType())
+            elif streamed:
+                store = builder.store(value, pointer, align=VECTOR_BYTES)
+                store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
             else:
                 builder.store(value, pointer, align=alignment)
 
@@ -252,21 +259,24 @@ def tile_load(typingctx, shape, place, stride, count):
         rows = [columns.load(_row(builder, start, step, i)) for i in range(shape.rows)]
         return _tile_of(context, builder, tile, rows)
 
-    return tile(shape, place, types.intp, types.intp), codegen
+    return tile(shape, place, stride, types.intp), codegen
 
 
 @intrinsic
 def tile_store(typingctx, tile, place, stride, count):
     """Write row i of the tile to `place` + i * stride."""
+    return types.void(tile, place, stride, types.intp), _store(tile, False)
 
+
+def _store(tile, streamed):
     def codegen(context, builder, signature, args):
         value, start, step, limit = args
         columns = _Columns(builder, tile.shape, tile.dtype, limit)
         for i, row in enumerate(_rows_of(builder, tile.shape, value)):
-            columns.store(_row(builder, start, step, i), row)
+            columns.store(_row(builder, start, step, i), row, streamed)
         return context.get_dummy_value()
 
-    return types.void(tile, place, types.intp, types.intp), codegen
+    return codegen
 
 
 @intrinsic
@@ -373,45 +383,50 @@ def tile_product(typingctx, tile, a, a_stride, a_step, b, b_step, steps, count):
     """
 
     def codegen(context, builder, signature, args):
-        if tile.shape.grouped:
-            return _group_product(context, builder, tile, args)
-        value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
-        shape, vector_type = tile.shape, _vector_type(tile.dtype)
-        fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector_type, [vector_type] * 3),
-            f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
-        )
-        before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
-        start = builder.block
-        loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
-        builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
+        return _product(context, builder, tile, args)
 
-        builder.position_at_end(loop)
-        step = _phi(builder, _WORD(0), start)
-        sums = [_phi(builder, vector, start) for vector in before]
-        a_place = builder.gep(a_start, [builder.mul(step, a_next)])
-        b_place = builder.gep(b_start, [builder.mul(step, b_next)])
-        row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
-        after = []
-        for i in range(shape.rows):
-            factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
-            row = sums[i * shape.vectors : (i + 1) * shape.vectors]
-            after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
-        next_step = builder.add(step, _WORD(1))
-        for phi, following in zip([step, *sums], [next_step, *after], strict=True):
-            phi.add_incoming(following, loop)
-        again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
-        _forbid_unrolling(builder.module, again)
+    return tile(tile, a, a_stride, types.intp, b, types.intp, types.intp, types.intp), codegen
 
-        builder.position_at_end(done)
-        totals = [_phi(builder, vector, start) for vector in before]
-        for phi, vector in zip(totals, after, strict=True):
-            phi.add_incoming(vector, loop)
-        rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
-        return _tile_of(context, builder, tile, rows)
 
-    return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp), codegen
+def _product(context, builder, tile, args):
+    """What `tile_product` adds."""
+    if tile.shape.grouped:
+        return _group_product(context, builder, tile, args)
+    value, a_start, a_row, a_next, b_start, b_next, count_of_steps, limit = args
+    shape, vector_type = tile.shape, _vector_type(tile.dtype)
+    fma = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(vector_type, [vector_type] * 3),
+        f"llvm.fma.v{_lanes(tile.dtype)}f{tile.dtype.bitwidth}",
+    )
+    before = [builder.extract_value(value, i) for i in range(shape.rows * shape.vectors)]
+    start = builder.block
+    loop, done = builder.append_basic_block("product"), builder.append_basic_block("product_done")
+    builder.cbranch(builder.icmp_signed(">", count_of_steps, _WORD(0)), loop, done)
+
+    builder.position_at_end(loop)
+    step = _phi(builder, _WORD(0), start)
+    sums = [_phi(builder, vector, start) for vector in before]
+    a_place = builder.gep(a_start, [builder.mul(step, a_next)])
+    b_place = builder.gep(b_start, [builder.mul(step, b_next)])
+    row_of_b = _Columns(builder, shape, tile.dtype, limit).load(b_place)
+    after = []
+    for i in range(shape.rows):
+        factor = _splat(builder, builder.load(_row(builder, a_place, a_row, i)), _lanes(tile.dtype))
+        row = sums[i * shape.vectors : (i + 1) * shape.vectors]
+        after += [builder.call(fma, [factor, b_j, sum_j]) for b_j, sum_j in zip(row_of_b, row, strict=True)]
+    next_step = builder.add(step, _WORD(1))
+    for phi, following in zip([step, *sums], [next_step, *after], strict=True):
+        phi.add_incoming(following, loop)
+    again = builder.cbranch(builder.icmp_signed("<", next_step, count_of_steps), loop, done)
+    _forbid_unrolling(builder.module, again)
+
+    builder.position_at_end(done)
+    totals = [_phi(builder, vector, start) for vector in before]
+    for phi, vector in zip(totals, after, strict=True):
+        phi.add_incoming(vector, loop)
+    rows = [totals[i * shape.vectors : (i + 1) * shape.vectors] for i in range(shape.rows)]
+    return _tile_of(context, builder, tile, rows)
 
 
 @intrinsic

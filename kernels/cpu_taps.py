@@ -9,25 +9,30 @@ where reading outside the image gives 0. Forward has one such grid; backward_dat
 phase of the input pixels modulo the stride. Taps that are neighbours both in the image and in the filter are merged
 into one that is several pixels long, so that a 3x3 filter is three runs of 3*C contiguous elements.
 
-Each thread takes bands of output rows, walks the filters in blocks of a few vectors and the pixels of a row in
-tiles; a tile's sums stay in registers from the first tap to the last. The order of the sum for one output never
-depends on the tile it falls into, so neither do its bits; what is left of a row may therefore be computed by a tile
-that overlaps the one before. Taps above and below the image are left out. Where taps reach beyond its left or right
-edge, the rows are copied with zeros at their ends into a scratch band first (about lanes/(S*K) of the work), and the
-tile loop knows no edges. With groups, a band holds the channels of each group apart: side by side, the pixels of a tile
-do not compete for the same few lines of the level-1 cache, as they do a power of two apart.
+Pixels that see the same taps of the image form a region: one inside, where all taps do, and strips along the edges.
+What lies beyond the image is neither read nor copied nor multiplied. Each thread takes bands of output rows, or whole
+small images, walks the filters in blocks of a few vectors and the pixels of a region, row after row and image after
+image, in tiles of so many; a tile's sums stay in registers from the first tap to the last. The order of the sum for one
+output never depends on the tile it falls into, so neither do its bits; the last pixels of a region may therefore be
+computed by a tile that overlaps the one before. With groups, a band is copied first, so that it holds the channels of
+each group apart: side by side, the pixels of a tile do not compete for the same few lines of the level-1 cache, as they
+do a power of two apart.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from fastconv.kernels.cpu_grid import Grid
 from fastconv.kernels.cpu_jit import cpu_jit
+from fastconv.kernels.cpu_memory import fetch, stream_end, streams, tile_stream
 from fastconv.kernels.cpu_parallel import parallel_for, threads_for
+from fastconv.kernels.cpu_places import tile_places, tile_runs
 from fastconv.kernels.cpu_simd import (
     ROWS,
     VECTOR_BYTES,
@@ -38,91 +43,37 @@ from fastconv.kernels.cpu_simd import (
     tile_above,
     tile_floor,
     tile_load,
-    tile_product,
     tile_row,
     tile_rows,
     tile_shape,
     tile_store,
 )
 
-_BAND_BYTES = 1 << 18  # of scratch rows that a task copies: a part of a typical level-2 cache
-_INPUT_BYTES = 1 << 17  # of input that a task reads where it lies
-_TASKS_PER_THREAD = 4
-COUNT = 23  # of the numbers that the compiled code is handed
+_TASK_BYTES = 3 << 17  # of input and output that a task takes: a part of a typical level-2 cache
+_BLOCK_BYTES = 1 << 18  # of a block of filters: if it is larger, a task sums some rows of taps for all its pixels first
+_LARGE_TASK_BYTES = 3 << 20  # that such a task takes, or one with groups, which it reads one after the other
+_PIXELS_PER_THREAD = 128  # with fewer, threads share the filters
+_PARTS_PER_THREAD = 4  # so many and more need not be equally many for each thread
+COUNT = 26  # of the numbers that the compiled code is handed
 _PACKED_FILTERS = 64  # so many and fewer lie close enough together as they are
 _PACKED_PIXELS = 256  # fewer are not worth packing filters for
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """One grid of output pixels and the taps that feed it.
-
-    images, in_h, in_w, in_c: the input (N, H, W, C). rows, columns: of the grid; step_h, step_w: input pixels from
-    one grid pixel to the next. out_image, out_row, out_pixel: elements of the output between images, grid rows and
-    grid pixels; out_first: where the grid's first pixel lies.
-    taps: (tap_h, tap_w, row of w, channels to sum), int64 (T, 4), tap_h not decreasing; w has w_rows rows of all
-        groups' filters. groups, filters: groups and the output's channels, all groups together.
-    """
-
-    images: int
-    in_h: int
-    in_w: int
-    in_c: int
-    rows: int
-    columns: int
-    step_h: int
-    step_w: int
-    out_image: int
-    out_row: int
-    out_pixel: int
-    out_first: int
-    taps: np.ndarray
-    w_rows: int
-    groups: int
-    filters: int
-
-    @functools.cached_property
-    def padding(self) -> tuple[int, int]:
-        """Columns of zeros that the taps reach beyond the image, left and right."""
-        tap_w = self.taps[:, 1]
-        beyond = tap_w.max(initial=0) + (self.columns - 1) * self.step_w - (self.in_w - 1)
-        return int(max(0, -tap_w.min(initial=0))), int(max(0, beyond))
-
-    @functools.cached_property
-    def runs(self) -> np.ndarray:
-        """The taps, neighbours joined: the next pixel to the right and the next rows of the filter; each with the
-        pixels it covers, int64 (T, 5)."""
-        runs: list[list[int]] = []
-        for tap_h, tap_w, row, count in self.taps.tolist():
-            if runs:
-                last = runs[-1]
-                if [tap_h, tap_w, row] == [last[0], last[1] + last[3] // count, last[2] + last[3]]:
-                    last[3] += count
-                    last[4] += 1
-                    continue
-            runs.append([tap_h, tap_w, row, count, 1])
-        return np.array(runs, np.int64).reshape(-1, 5)
-
-    @property
-    def copied(self) -> bool:
-        """Whether rows are copied into a band."""
-        return self.groups > 1 or any(self.padding)
-
-    @functools.cached_property
-    def multiply_adds(self) -> int:
-        """Of the whole grid."""
-        return self.images * self.rows * self.columns * self.filters * int(self.taps[:, 3].sum())
-
-
 @dataclass(frozen=True)
 class _Cut:
-    """How a grid is cut into tasks: `threads`, grid `rows` and pixels (`columns`) of a task, input rows it may need
-    (`band_rows`, the first of them `first_row` from its first), and bytes of scratch: for packed filters (0 if they are
-    not) and for all threads' bands."""
+    """How a grid is cut into tasks.
+
+    images, rows, columns, filters: that a task takes, of the grid and of a group's filters. tap_rows: rows of taps that
+    it sums at a time. band_rows: input rows that it may need, the first of them first_row from its first. packed_bytes,
+    band_bytes: of scratch for packed filters (0 if they are not) and for all threads' bands (0 if there is one group).
+    """
 
     threads: int
+    images: int
     rows: int
     columns: int
+    filters: int
+    tap_rows: int
     band_rows: int
     first_row: int
     packed_bytes: int
@@ -131,22 +82,39 @@ class _Cut:
 
 @functools.lru_cache(maxsize=4096)
 def _cut(grid: Grid, itemsize: int, threads: int) -> _Cut:
-    left, right = grid.padding
     tap_h = grid.taps[:, 0] if len(grid.taps) else np.zeros(1, np.int64)
-    input_row = max(1, left + grid.in_w + right) * grid.in_c * itemsize  # a batch of none may have no pixels
-    tasks = threads * _TASKS_PER_THREAD
-    wanted = -(-grid.images * grid.rows // tasks)
-    rows = max(1, min(grid.rows, wanted, (_BAND_BYTES if grid.copied else _INPUT_BYTES) // (grid.step_h * input_row)))
+    per_group, wide = grid.filters // grid.groups, VECTORS * VECTOR_BYTES // itemsize
+    blocks = -(-per_group // wide)
+    filters, sharing = max(1, per_group), threads  # threads share the pixels or, where those are few, the filters
+    few = grid.images * grid.rows * grid.columns < threads * _PIXELS_PER_THREAD
+    if few and grid.groups == 1 and (blocks % threads == 0 or blocks >= _PARTS_PER_THREAD * threads):
+        filters, sharing = -(-blocks // threads) * wide, 1
+    input_row = max(1, grid.in_w) * grid.in_c * itemsize  # a batch of none may have no pixels
+    heights = max(1, len(np.unique(tap_h)))
+    block = int(grid.taps[:, 3].sum()) * wide * itemsize  # bytes of a block of filters
+    tap_rows = max(1, min(heights, heights * _BLOCK_BYTES // max(1, block)))
+    task_bytes = _TASK_BYTES if tap_rows == heights and grid.groups == 1 else _LARGE_TASK_BYTES
+    fitting = max(1, task_bytes // (grid.step_h * input_row + grid.columns * grid.filters * itemsize))
+    fitting = min(fitting, -(-grid.images * grid.rows // sharing))
+    rows = _even(grid.rows, fitting, sharing // math.gcd(sharing, grid.images))
     band_rows = (rows - 1) * grid.step_h + int(np.ptp(tap_h)) + 1
+    images = _even(grid.images, fitting // rows, sharing) if rows == grid.rows else 1
     columns = grid.columns
-    if not grid.copied and rows == 1:
-        # A 1x1 convolution seen as one row of pixels: cut the row, so that all threads have work and what they read of
-        # the input stays in the cache for all filters.
-        fitting = _INPUT_BYTES // (grid.in_c * itemsize * grid.step_w)
-        columns = min(columns, max(2 * ROWS, min(fitting, -(-columns * grid.images * grid.rows // tasks))))
-        columns = -(-columns // ROWS) * ROWS
-    bands = threads * band_rows * input_row if grid.copied else 0
-    return _Cut(threads, rows, columns, band_rows, int(tap_h.min()), packed_bytes(grid, itemsize), bands)
+    if grid.groups == 1 and grid.rows == 1:  # a 1x1 convolution seen as one row of pixels
+        fitting = task_bytes // ((grid.in_c * grid.step_w + grid.filters) * itemsize)
+        columns = _even(columns, min(fitting, -(-columns * grid.images // sharing)), sharing, ROWS)
+    bands = threads * images * band_rows * input_row if grid.groups > 1 else 0
+    packed = packed_bytes(grid, itemsize)
+    return _Cut(threads, images, rows, columns, filters, tap_rows, band_rows, int(tap_h.min()), packed, bands)
+
+
+def _even(count: int, most: int, threads: int, multiple: int = 1) -> int:
+    """The size of parts of `count` things, a multiple: all but equal, at most `most` in one, and, if there are few
+    parts, equally many for each of `threads` threads."""
+    parts = max(1, -(-count // max(multiple, most // multiple * multiple)))
+    if 1 < parts < _PARTS_PER_THREAD * threads:
+        parts = -(-parts // threads) * threads
+    return max(1, -(-count // (parts * multiple)) * multiple)
 
 
 def packed_bytes(grid: Grid, itemsize: int) -> int:
@@ -160,7 +128,7 @@ def packed_bytes(grid: Grid, itemsize: int) -> int:
 
 
 def workspace_bytes(grid: Grid, itemsize: int) -> int:
-    """Scratch for packed filters and for the padded band of every thread."""
+    """Scratch for packed filters and for the band of every thread."""
     cut = _cut(grid, itemsize, threads_for(grid.multiply_adds))
     return cut.packed_bytes + cut.band_bytes
 
@@ -178,8 +146,9 @@ def convolve(grid: Grid, inp, w, bias, out, workspace, lowest: float, gate=None,
         _pack(w, memory[:size], grid.w_rows, grid.filters, grid.groups, threads_for(size))
         w, packed = memory[:size], True
     _run(
-        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.runs.reshape(-1),
-        blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
+        inp, w, bias, out, out if gate is None else gate, memory[size:], grid.regions.edges.reshape(-1),
+        grid.regions.runs, blocked if packed else numbers, gate is not None, inp.dtype.type(lowest),
+        streams(out, grid.filters // grid.groups),
     )  # fmt: skip
 
 
@@ -188,11 +157,11 @@ def cut_and_numbers(grid: Grid, itemsize: int, threads: int) -> tuple[_Cut, np.n
     """The cut, and all that `_run` must know besides arrays, for filters in rows and in blocks: int64, because one
     array is handed over in less time than two dozen numbers."""
     cut = _cut(grid, itemsize, threads)
-    left, right = grid.padding
     numbers = [
         cut.threads, grid.images, grid.in_h, grid.in_w, grid.in_c, grid.rows, grid.columns, grid.step_h, grid.step_w,
-        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters,
-        int(grid.copied), left, left + grid.in_w + right, cut.first_row, cut.band_rows, cut.rows, cut.columns,
+        grid.out_image, grid.out_row, grid.out_pixel, grid.out_first, grid.groups, grid.filters, grid.regions.rows,
+        grid.regions.columns, cut.first_row, cut.band_rows, cut.images, cut.rows, cut.columns,
+        cut.filters, len(np.unique(grid.taps[:, 0])), cut.tap_rows,
     ]  # fmt: skip
     return cut, np.array([*numbers, 0], np.int64), np.array([*numbers, grid.w_rows], np.int64)
 
@@ -216,171 +185,172 @@ def _pack(w, packed, rows, filters, groups, threads):
 
 
 @cpu_jit(inner=True)
-def _copy_row(inp, source, in_w, groups, channels, band_row, scratch, target, left, pixels):
-    """One input row with zeros at both ends. band_row: elements of scratch from group to group."""
-    line, inside, end = tile_shape(1, 1, True), left * channels, (left + in_w) * channels
-    for group in range(groups):
-        begin = target + group * band_row
-        for j in range(begin, begin + inside):
-            scratch[j] = 0
-        for j in range(begin + end, begin + pixels * channels):
-            scratch[j] = 0
-    if groups == 1:
-        for j in range(in_w * channels):
-            scratch[target + inside + j] = inp[source + j]
-    else:
-        for w in range(in_w):
-            for group in range(groups):
-                pixel = target + group * band_row + inside + w * channels
-                for j in range(0, channels, lanes(inp)):
-                    part = tile_load(line, at(inp, source + (w * groups + group) * channels + j), 0, channels - j)
-                    tile_store(part, at(scratch, pixel + j), 0, channels - j)
-
-
-@cpu_jit(inner=True)
-def copy_band(
-    inp, image, h0, first, span, taps, in_h, in_w, groups, channels, scratch, start, left, pixels, rows
-):  # fmt: skip
-    """What grid rows from input row h0 on, `span` input rows of them, see of the image, into the scratch band (groups,
-    rows, pixels, channels), whose first row is h0 + first. Rows between the taps are left as they are."""
-    row_size, done = pixels * channels, 0
-    for t in range(taps.size // 5):
-        tap_h = taps[5 * t] - first
-        for row in range(max(done, tap_h), tap_h + span):
-            h = h0 + first + row
-            if 0 <= h < in_h:
-                source = image + h * in_w * groups * channels
-                _copy_row(
-                    inp, source, in_w, groups, channels, rows * row_size, scratch, start + row * row_size, left, pixels
-                )  # fmt: skip
-            done = row + 1
+def copy_band(inp, image, images, in_h, in_w, groups, channels, first, rows, band):
+    """Input rows first .. first + rows - 1, those that exist, of some images into band (groups, images, rows, in_w,
+    channels), a pointer."""
+    line, full, in_c = tile_shape(1, 1, True), tile_shape(1, 1, False), groups * channels
+    for i in range(images):
+        for row in range(max(0, -first), min(rows, in_h - first)):
+            for w in range(in_w):
+                source = at(inp, (((image + i) * in_h + first + row) * in_w + w) * in_c)
+                for group in range(groups):
+                    target = at(band, (((group * images + i) * rows + row) * in_w + w) * channels)
+                    whole = channels // lanes(inp) * lanes(inp)
+                    for c in range(0, whole, lanes(inp)):
+                        tile_store(tile_load(full, at(source, group * channels + c), 0, 0), at(target, c), 0, 0)
+                    if whole < channels:
+                        rest = channels - whole
+                        pixels = tile_load(line, at(source, group * channels + whole), 0, rest)
+                        tile_store(pixels, at(target, whole), 0, rest)
 
 
 @cpu_jit(inner=True)
 def _tile(
-    shape, x, row_stride, in_c, step, w, w_step, taps, first, last, from_w, to_w, bias, y, gate, out_pixel, columns,
-    gated, lowest,
+    shape, x, w, w_step, runs, first, last, bias, y, gate, pixel, width, height,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
 ):  # fmt: skip
-    """One tile: pixels x filters, taps first .. last, but those that end before from_w or begin after to_w: they see
-    nothing of the image. x, w, taps, bias, y, gate point at its first element."""
+    """One tile: pixels x filters of a region, from number `pixel` on, and its runs. x, y, gate point at the region's
+    first pixel."""
+    steps = (x_pixel, x_row, x_image, out_pixel, out_row, out_image)
+    x_places, out_places = tile_places(shape, pixel, width, height, steps)
     sums = tile_row(shape, bias, columns)
-    for t in range(first, last):
-        if from_w < taps[5 * t + 1] + taps[5 * t + 4] and taps[5 * t + 1] <= to_w:
-            a = at(x, taps[5 * t] * row_stride + taps[5 * t + 1] * in_c)
-            sums = tile_product(sums, a, step, 1, at(w, taps[5 * t + 2] * w_step), w_step, taps[5 * t + 3], columns)
-    if gated:
-        sums = tile_above(sums, tile_load(shape, gate, out_pixel, columns), lowest)
-    else:
+    if not fresh:
+        sums = tile_load(shape, y, out_places, columns)
+    sums = tile_runs(sums, x, x_places, w, w_step, runs, first, last, columns)
+    if final and gated:
+        sums = tile_above(sums, tile_load(shape, gate, out_places, columns), lowest)
+    elif final:
         sums = tile_floor(sums, lowest)
-    tile_store(sums, y, out_pixel, columns)
+    if final and streamed:
+        tile_stream(sums, y, out_places, columns)
+    else:
+        tile_store(sums, y, out_places, columns)
+
+
+@cpu_jit(inner=True)
+def _region(
+    shape, x, w, w_step, runs, first, last, bias, y, gate, images, height, width,
+    x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed, ahead,
+):  # fmt: skip
+    """images x height x width pixels that see the same taps, for one block of filters."""
+    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
+    pixels, n = images * height * width, 0
+    overlaps = fresh and final  # otherwise a tile adds to what is there, once
+    while (
+        pixels - n >= tile_rows(shape) or overlaps and pixels >= tile_rows(shape) and pixels - n > tile_rows(half) + 1
+    ):
+        n = min(n, pixels - tile_rows(shape))
+        for i in range(n + tile_rows(shape), n + 2 * tile_rows(shape) if ahead > 0 else 0):
+            for c in range(0, ahead, lanes(bias)):
+                fetch(at(x, i * x_pixel + c))
+        _tile(
+            shape, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
+        )  # fmt: skip
+        n += tile_rows(shape)
+    while pixels - n >= tile_rows(half) or overlaps and pixels >= tile_rows(half) and pixels - n > 1:
+        n = min(n, pixels - tile_rows(half))
+        _tile(
+            half, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
+        )  # fmt: skip
+        n += tile_rows(half)
+    while n < pixels:
+        _tile(
+            single, x, w, w_step, runs, first, last, bias, y, gate, n, width, height,
+            x_pixel, x_row, x_image, out_pixel, out_row, out_image, columns, fresh, final, gated, lowest, streamed,
+        )  # fmt: skip
+        n += 1
 
 
 @cpu_jit(inner=True)
 def block(
-    shape, x, h0, w0, in_h, in_w, row_stride, in_c, step_h, step_w, w, w_step, taps, tap_count, bias,
-    y, gate, out_row, out_pixel, height, width, columns, gated, lowest,
+    shape, x, x_pixel, x_row, x_image, w, w_step, edges, row_classes, column_classes, runs, bias, y, gate,
+    out_pixel, out_row, out_image, images, row0, row1, column0, column1, columns, taps, tap_rows, gated, lowest,
+    streamed, ahead,
 ):  # fmt: skip
-    """height x width pixels of one block of filters; x points at row h0, column w0 of
-    the input."""
-    half, single = fewer_rows(shape, 2), fewer_rows(shape, ROWS)
-    step = step_w * in_c
-    for row in range(height):
-        a = at(x, row * step_h * row_stride)
-        h = h0 + row * step_h
-        first, last = 0, tap_count
-        while first < last and h + taps[5 * first] < 0:
-            first += 1
-        while last > first and h + taps[5 * last - 5] >= in_h:
-            last -= 1
-        q = 0
-        while width - q >= tile_rows(shape):
-            o = row * out_row + q * out_pixel
-            _tile(
-                shape, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - (q + tile_rows(shape) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += tile_rows(shape)
-        while q < width and width >= tile_rows(half):
-            q = min(q, width - tile_rows(half))
-            o = row * out_row + q * out_pixel
-            _tile(
-                half, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - (q + tile_rows(half) - 1) * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += tile_rows(half)
-        while q < width:
-            o = row * out_row + q * out_pixel
-            _tile(
-                single, at(a, q * step), row_stride, in_c, step, w, w_step, taps, first, last,
-                -w0 - q * step_w, in_w - 1 - w0 - q * step_w, bias,
-                at(y, o), at(gate, o), out_pixel, columns, gated, lowest,
-            )  # fmt: skip
-            q += 1
+    """Grid rows row0 .. row1 - 1 and columns column0 .. column1 - 1 of some images, for one block of filters, tap_rows
+    rows of taps at a time. x, y, gate point at the grid's first pixel in the first of the images; ahead: channels to
+    fetch of the pixels that follow a tile."""
+    for tap in range(0, max(1, taps), tap_rows):
+        for i in range(row_classes):
+            top, bottom = max(row0, edges[3 * i]), min(row1, edges[3 * i + 3])
+            low, high = max(tap, edges[3 * i + 1]), min(tap + tap_rows, edges[3 * i + 2])
+            for j in range(row_classes + 1, row_classes + 1 + column_classes if top < bottom else 0):
+                begin, end = max(column0, edges[3 * j]), min(column1, edges[3 * j + 3])
+                if begin < end:
+                    first, per_row = edges[3 * j + 1], edges[3 * j + 2]
+                    x_first, out_first = top * x_row + begin * x_pixel, top * out_row + begin * out_pixel
+                    _region(
+                        shape, at(x, x_first), w, w_step, runs, first + low * per_row, first + high * per_row, bias,
+                        at(y, out_first), at(gate, out_first), images, bottom - top, end - begin, x_pixel, x_row,
+                        x_image, out_pixel, out_row, out_image, columns, tap == 0, tap + tap_rows >= taps, gated,
+                        lowest, streamed, ahead,
+                    )  # fmt: skip
 
 
 @cpu_jit(inner=True)
-def _thread(thread, inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
-    """A share of the tasks: `rows` grid rows of one image, `column_block` pixels of each, all filters.
+def _thread(thread, inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed):
+    """A share of the tasks: some grid rows of some images, a block of pixels of each, a block of filters.
 
     Neighbours go to one thread: what it writes here, it reads in the next layer.
     """
     (
-        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w,
-        out_image, out_row, out_pixel, out_first, groups, filters,
-        copied, left, pixels_wide, band_h0, band_rows, rows, column_block, packed_rows,
+        threads, images, in_h, in_w, in_c, grid_rows, columns, step_h, step_w, out_image, out_row, out_pixel, out_first,
+        groups, filters, row_classes, column_classes, first_row, band_rows, image_block, row_block, column_block,
+        filter_block, taps, tap_rows, packed_rows,
     ) = to_fixed_tuple(numbers, COUNT)  # fmt: skip
-    bands = (grid_rows + rows - 1) // rows
+    bands = (grid_rows + row_block - 1) // row_block
     blocks = (columns + column_block - 1) // column_block
     wide, narrow = VECTORS * lanes(w), lanes(w)
     w_step = wide if packed_rows > 0 else filters
     channels, per_group = in_c // groups, filters // groups
     pitch = (per_group + wide - 1) // wide * wide
-    tap_count = taps.size // 5
-    tasks = images * bands * blocks
+    x_pixel, x_row, x_image = step_w * channels, step_h * in_w * channels, in_h * in_w * channels
+    band = at(scratch, thread * image_block * band_rows * in_w * in_c)
+    if groups > 1:
+        x_image = band_rows * in_w * channels
+    ahead = channels if runs.size == 3 and groups == 1 else 0  # for a 1x1 convolution
+    parts = (images + image_block - 1) // image_block * bands * blocks
+    tasks = parts * ((per_group + filter_block - 1) // filter_block)
     for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
-        image, band, column = task // (bands * blocks), task // blocks % bands, task % blocks * column_block
-        row0 = band * rows
-        height, width = min(rows, grid_rows - row0), min(column_block, columns - column)
-        target = out_first + image * out_image + row0 * out_row + column * out_pixel
-        start = thread * band_rows * pixels_wide * in_c
-        if copied > 0:
-            copy_band(
-                inp, image * in_h * in_w * in_c, row0 * step_h, band_h0, (height - 1) * step_h + 1, taps, in_h, in_w,
-                groups, channels, scratch, start, left, pixels_wide, band_rows,
-            )  # fmt: skip
+        part, first_k = task % parts, task // parts * filter_block
+        image, row = part // (bands * blocks) * image_block, part // blocks % bands * row_block
+        column, last_k = part % blocks * column_block, min(first_k + filter_block, per_group)
+        count, row_end = min(image_block, images - image), min(row + row_block, grid_rows)
+        target, column_end = out_first + image * out_image, min(column + column_block, columns)
+        source = at(inp, image * x_image)
+        if groups > 1:
+            copy_band(inp, image, count, in_h, in_w, groups, channels, row * step_h + first_row, band_rows, band)
         for group in range(groups):
-            if copied > 0:
-                row_stride = pixels_wide * channels
-                source = at(scratch, start + left * channels + (group * band_rows - band_h0) * row_stride)
-            else:
-                row_stride = in_w * channels
-                source = at(inp, ((image * in_h + row0 * step_h) * in_w + column * step_w) * channels)
-            k = 0
-            while per_group - k >= wide:
+            if groups > 1:
+                source = at(band, (group * count * band_rows - row * step_h - first_row) * in_w * channels)
+            k = first_k
+            while last_k - k >= wide:
                 first = group * per_group + k
                 place = (group * pitch + k) * packed_rows if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, VECTORS, False), source, row0 * step_h, column * step_w, in_h, in_w,
-                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
-                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
-                    height, width, 0, gated, lowest,
+                    tile_shape(ROWS, VECTORS, False), source, x_pixel, x_row, x_image, at(w, place), w_step,
+                    at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
+                    at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
+                    0, taps, tap_rows, gated, lowest, streamed, ahead if k == first_k else 0,
                 )  # fmt: skip
                 k += wide
             whole = k
-            while k < per_group:
+            while k < last_k:
                 first = group * per_group + k
                 place = (group * pitch + whole) * packed_rows + k - whole if packed_rows > 0 else first
                 block(
-                    tile_shape(ROWS, 1, True), source, row0 * step_h, column * step_w, in_h, in_w,
-                    row_stride, channels, step_h, step_w, at(w, place), w_step, at(taps, 0), tap_count,
-                    at(bias, first), at(out, target + first), at(gate, target + first), out_row, out_pixel,
-                    height, width, per_group - k, gated, lowest,
+                    tile_shape(ROWS, 1, True), source, x_pixel, x_row, x_image, at(w, place), w_step,
+                    at(edges, 0), row_classes, column_classes, at(runs, 0), at(bias, first), at(out, target + first),
+                    at(gate, target + first), out_pixel, out_row, out_image, count, row, row_end, column, column_end,
+                    per_group - k, taps, tap_rows, gated, lowest, False, 0,
                 )  # fmt: skip
                 k += narrow
+    if streamed:
+        stream_end()
 
 
 @cpu_jit
-def _run(inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest):
-    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, taps, numbers, gated, lowest))
+def _run(inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed):
+    parallel_for(_thread, numbers[0], (inp, w, bias, out, gate, scratch, edges, runs, numbers, gated, lowest, streamed))

@@ -58,6 +58,7 @@ LINE = 16  # elements, of float32 a cache line
 _BLOCK_BYTES = 1 << 19  # of what lies between the stages, for one thread: half of a typical level-2 cache
 _LEAST_BLOCK = 7 * ROWS  # tiles: fewer would read filters that lie in memory too often
 _FILLED = 0.3  # of the tiles' products must count, at least: direct convolution leaves out what is beyond the image
+_PART_BYTES = 3 << 22  # of transformed filters: more would be written to memory and read again
 _GROUP = 4  # register tiles side by side, at most, whose products are kept before they are spread
 
 
@@ -126,7 +127,7 @@ class Plan:
 
     tiling: see `tiling_of`. tiles: in all. depth: channels that are summed over; pitch: elements from tile to tile of
     their points. columns: channels that are made, in whole register tiles. block: tiles that go through the stages
-    together; group: columns that do.
+    together; group: columns that do. part: columns whose filters are transformed and used before others are.
     """
 
     tiling: tuple[int, int, int, int]
@@ -136,6 +137,7 @@ class Plan:
     columns: int
     block: int
     group: int
+    part: int
 
     @classmethod
     def of(cls, problem, depth, made):
@@ -147,15 +149,21 @@ class Plan:
         fitting = _BLOCK_BYTES // (POINTS * (pitch + group) * itemsize) // ROWS * ROWS
         filters_in_cache = POINTS * depth * columns * itemsize <= _BLOCK_BYTES
         block = max(fitting, ROWS if filters_in_cache else _LEAST_BLOCK)
-        return cls(tiling_of(problem), tiles, depth, pitch, columns, min(block, up(max(tiles, 1), ROWS)), group)
+        part = max(group, _PART_BYTES // (POINTS * depth * itemsize) // group * group)
+        block = min(block, up(max(tiles, 1), ROWS))
+        return cls(tiling_of(problem), tiles, depth, pitch, columns, block, group, min(columns, part))
+
+    def parts(self, prepared):
+        """(first column, columns) of each part; one if the filters are `prepared`."""
+        part = self.columns if prepared else self.part
+        return [(first, min(part, self.columns - first)) for first in range(0, self.columns, part)]
 
     # From one of the 36 points to the next there is a line more than needed: places a power of two apart share few
     # cache sets, and each transform touches all 36.
 
-    @property
-    def filter_step(self):
-        """From point to point of the transformed filters."""
-        return self.depth * self.columns + LINE
+    def filter_step(self, columns):
+        """From point to point of the transformed filters of so many columns."""
+        return self.depth * columns + LINE
 
     @property
     def point_step(self):
@@ -167,44 +175,44 @@ class Plan:
         """From point to point of a block's products."""
         return self.block * self.group + LINE
 
-    @property
-    def filter_elements(self):
-        """Of the transformed filters."""
-        return POINTS * self.filter_step
+    def filter_elements(self, columns):
+        """Of the transformed filters of so many columns."""
+        return POINTS * self.filter_step(columns)
 
     @property
     def block_elements(self):
         """Of one thread's block."""
         return POINTS * (self.point_step + self.product_step)
 
-    def splits(self, threads, units, itemsize):
-        """Parts that the columns are cut into where `units` of other work are too few for the threads: a divisor of
+    def splits(self, threads, units, columns, itemsize):
+        """What `columns` are cut into where `units` of other work are too few for the threads: a divisor of
         `threads`."""
         if units >= 4 * threads:
             return 1
-        blocks = self.columns // columns_of(itemsize)
+        blocks = columns // columns_of(itemsize)
         return max(parts for parts in range(1, threads + 1) if threads % parts == 0 and parts <= blocks)
 
 
 @cpu_jit(inner=True)
-def _filter_points(thread, w, tap, out, step, depth, made, columns, threads):
+def _filter_points(thread, w, tap, out, step, depth, pitch, made, columns, threads):
     wide = VECTORS * lanes(w)
     origin = 0 if tap > 0 else -8 * tap
     for c in range(thread, depth, threads):
         for k in range(0, columns, lanes(w)):
             collect_patch(
-                transform(FILTER_PATCH), at(w, origin + c * made + k), 3 * tap, tap, 0, 3, 0, 3, made - k,
+                transform(FILTER_PATCH), at(w, origin + c * pitch + k), 3 * tap, tap, 0, 3, 0, 3, made - k,
                 at(out, (k // wide * depth + c) * wide + k % wide), step,
             )  # fmt: skip
 
 
 @cpu_jit
-def transform_filter(w, tap, out, step, depth, made, columns, threads):
+def transform_filter(w, tap, out, step, depth, pitch, made, columns, threads):
     """out = G w G^T: w (9, depth, made) to out (36, blocks of columns, depth, columns of a register tile), flat.
 
-    tap: elements from one of the nine taps to the next; negative if w has them in reverse. step: from point to point.
+    pitch: elements from one of w's rows to the next. tap: elements from one of the nine taps to the next; negative if
+    w has them in reverse. step: from point to point.
     """
-    parallel_for(_filter_points, threads, (w, tap, out, step, depth, made, columns, threads))
+    parallel_for(_filter_points, threads, (w, tap, out, step, depth, pitch, made, columns, threads))
 
 
 @cpu_jit(inner=True)

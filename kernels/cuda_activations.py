@@ -1,8 +1,9 @@
-"""Activations and their gradients on a GPU: a thread an element, and for a softmax a warp a row.
+"""Activations and their gradients on a GPU: a thread an element of the output.
 
 One kernel serves all activations that look at an element by itself: which one it is is an argument, equal for all
-threads, so the branch costs nothing beside the bytes. The formulas are those of `fastconv.activations`. Limited by
-bytes: two numbers an element forward, three or four backward.
+threads, so the branch costs nothing beside the bytes. A gated linear unit takes two elements. The formulas are those of
+`fastconv.activations`. Limited by bytes: two numbers an element forward, three or four backward; three and five of a
+gated one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import math
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
-from fastconv.kernels.cuda_sums import warp_sum
 
 THREADS = 256
-WARP = 32
-ROWS = THREADS // WARP  # a block's, of a softmax
 
 LINEAR, RELU, ELU, SIGMOID, TANH, SOFTPLUS, SOFTSIGN, EXPONENTIAL = range(8)
 HARD_SIGMOID, SILU, HARD_SILU, GELU, GELU_TANH, MISH = range(8, 14)
+CELU, SHRINK, SOFT_SHRINK, SPARSE_PLUS, LOG_SIGMOID, SPARSE_SIGMOID = range(14, 20)
+HARD_TANH, THRESHOLD, SQUARE_PLUS, TANH_SHRINK = range(20, 24)
 
 _SQRT_HALF = float32(math.sqrt(0.5))
 _GELU_SLOPE = float32(math.sqrt(0.5 / math.pi))
@@ -30,7 +30,8 @@ _INFINITY = float32(math.inf)
 def forward(kind: int, parameters: tuple[float, float, float], x: Any, y: Any) -> list[Launch]:
     """y = activation(x), elementwise; y may be x.
 
-    parameters: RELU: negative_slope, max_value (infinity for none), threshold; ELU: alpha, scale; others ignore them.
+    parameters: RELU: negative_slope, max_value (infinity for none), threshold; ELU: alpha, scale; CELU: alpha; SHRINK
+        and SOFT_SHRINK: threshold; THRESHOLD: threshold, default_value; SQUARE_PLUS: b; others ignore them.
     """
     return [Launch(_forward, (-(-x.size // THREADS),), (THREADS,), (x, y, x.size, kind, *map(float32, parameters)))]
 
@@ -38,22 +39,20 @@ def forward(kind: int, parameters: tuple[float, float, float], x: Any, y: Any) -
 def backward(kind: int, parameters: tuple[float, float, float], gy: Any, y: Any, x: Any, gx: Any) -> list[Launch]:
     """gx = gy * the slope at x; gx may be gy.
 
-    x: what went in; y in its place where the slope follows from that (up to EXPONENTIAL, and HARD_SIGMOID).
+    x: what went in; y in its place where the slope follows from that (up to HARD_SIGMOID, and CELU to SPARSE_SIGMOID).
     """
     grid, numbers = (-(-gy.size // THREADS),), map(float32, parameters)
     return [Launch(_backward, grid, (THREADS,), (gy, y, x, gx, gy.size, kind, *numbers))]
 
 
-def softmax(x: Any, y: Any, columns: int, log: bool) -> list[Launch]:
-    """y = softmax(x), or its logarithm, of rows of `columns` elements; y may be x."""
-    rows = x.size // columns
-    return [Launch(_softmax, (-(-rows // ROWS),), (WARP, ROWS), (x, y, rows, columns, int(log)))]
+def glu(x: Any, y: Any, inner: int) -> list[Launch]:
+    """y = a * sigmoid(b), where x holds `inner` elements of a, as many of b, and so on."""
+    return [Launch(_glu, (-(-y.size // THREADS),), (THREADS,), (x, y, y.size, inner))]
 
 
-def softmax_backward(gy: Any, y: Any, gx: Any, columns: int, log: bool) -> list[Launch]:
-    """gx for the input of a softmax, or of its logarithm, whose output was y; gx may be gy."""
-    rows = y.size // columns
-    return [Launch(_softmax_backward, (-(-rows // ROWS),), (WARP, ROWS), (gy, y, gx, rows, columns, int(log)))]
+def glu_backward(gy: Any, x: Any, gx: Any, inner: int) -> list[Launch]:
+    """The gradient for x."""
+    return [Launch(_glu_backward, (-(-gy.size // THREADS),), (THREADS,), (gy, x, gx, gy.size, inner))]
 
 
 @device_function
@@ -114,6 +113,33 @@ def _forward(x, y, count, kind, a, b, c):
             v = v * _gelu_gate(kind, v)
         elif kind == MISH:
             v = v * math.tanh(_log1p_exp(v))
+        elif kind == CELU:
+            if v <= float32(0):
+                v = a * math.expm1(v / a)
+        elif kind == SHRINK:
+            if abs(v) <= a:
+                v = float32(0)
+        elif kind == SOFT_SHRINK:
+            v = float32(0) if abs(v) <= a else v - a if v > float32(0) else v + a
+        elif kind == SPARSE_PLUS:
+            if v <= float32(-1):
+                v = float32(0)
+            elif not v >= float32(1):
+                v = (v + float32(1)) * (v + float32(1)) / float32(4)
+        elif kind == LOG_SIGMOID:
+            v = -_log1p_exp(-v)
+        elif kind == SPARSE_SIGMOID:
+            v = (v + float32(1)) / float32(2)
+            v = float32(0) if v < float32(0) else float32(1) if v > float32(1) else v
+        elif kind == HARD_TANH:
+            v = float32(-1) if v < float32(-1) else float32(1) if v > float32(1) else v
+        elif kind == THRESHOLD:
+            if v <= a:
+                v = b
+        elif kind == SQUARE_PLUS:
+            v = (v + math.sqrt(v * v + a)) * float32(0.5)
+        elif kind == TANH_SHRINK:
+            v = v - math.tanh(v)
         y[i] = v
 
 
@@ -164,52 +190,47 @@ def _backward(gy, y, x, gx, count, kind, a, b, c):
             v = x[i]
             gate = math.tanh(_log1p_exp(v))
             slope = gate + v * (float32(1) - gate * gate) * _logistic(v)
+        elif kind == CELU:
+            if not out > float32(0):
+                slope = out / a + float32(1)
+        elif kind == SHRINK or kind == SOFT_SHRINK:
+            if out == float32(0):
+                slope = float32(0)
+        elif kind == SPARSE_PLUS:
+            if not out >= float32(1):
+                slope = math.sqrt(out)
+        elif kind == LOG_SIGMOID:
+            slope = -math.expm1(out)
+        elif kind == SPARSE_SIGMOID:
+            slope = float32(0.5) if float32(0) < out < float32(1) else float32(0)
+        elif kind == HARD_TANH:
+            if not abs(x[i]) <= float32(1):
+                slope = float32(0)
+        elif kind == THRESHOLD:
+            if not x[i] > a:
+                slope = float32(0)
+        elif kind == SQUARE_PLUS:
+            v = x[i]
+            slope = out / math.sqrt(v * v + a)
+        elif kind == TANH_SHRINK:
+            slope = math.tanh(x[i]) * math.tanh(x[i])
         gx[i] = gy[i] * slope
 
 
-@cuda_jit(FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
-def _softmax(x, y, rows, columns, log):
-    lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
-    if row >= uint32(rows):
-        return  # a whole warp
-    start, end = uint32(row * columns + lane), uint32((row + 1) * columns)
-    largest = -_INFINITY
-    i = start
-    while i < end:
-        v = x[i]
-        if not v <= largest:  # a NaN, too
-            largest = v
-        i = uint32(i + WARP)
-    for bits in (16, 8, 4, 2, 1):
-        other = cuda.shfl_xor_sync(0xFFFFFFFF, largest, bits)
-        if not other <= largest:
-            largest = other
-    total = float32(0)
-    i = start
-    while i < end:
-        total += math.exp(x[i] - largest)
-        i = uint32(i + WARP)
-    total = warp_sum(total)
-    i = start
-    while i < end:
-        v = x[i] - largest
-        y[i] = v - math.log(total) if log else math.exp(v) / total
-        i = uint32(i + WARP)
+@cuda_jit(FLOATS, FLOATS, int32, int32, launch_bounds=THREADS)
+def _glu(x, y, count, inner):
+    i = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+    if i < uint32(count):
+        place = uint32(i + i // uint32(inner) * inner)
+        y[i] = x[place] * _logistic(x[uint32(place + inner)])
 
 
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
-def _softmax_backward(gy, y, gx, rows, columns, log):
-    lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
-    if row >= uint32(rows):
-        return
-    start, end = uint32(row * columns + lane), uint32((row + 1) * columns)
-    total = float32(0)
-    i = start
-    while i < end:
-        total += gy[i] if log else gy[i] * y[i]
-        i = uint32(i + WARP)
-    total = warp_sum(total)
-    i = start
-    while i < end:
-        gx[i] = gy[i] - math.exp(y[i]) * total if log else (gy[i] - total) * y[i]
-        i = uint32(i + WARP)
+@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, launch_bounds=THREADS)
+def _glu_backward(gy, x, gx, count, inner):
+    i = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+    if i < uint32(count):
+        place = uint32(i + i // uint32(inner) * inner)
+        gate = _logistic(x[uint32(place + inner)])
+        slope = gy[i] * gate
+        gx[place] = slope
+        gx[uint32(place + inner)] = slope * x[place] * (float32(1) - gate)

@@ -58,12 +58,17 @@ def normalize(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any, y: Any) ->
 def gradient_sums(gy: Any, x: Any, mean: Any, partial: Any, total: Any, product: Any) -> list[Launch]:
     """The sums of gy and of gy * (x - mean) over the rows, into total and product (channels,)."""
     rows, channels = x.shape
-    chunks = partial.shape[0]
     first = (gy, x, mean, partial, rows, channels)
     return [
-        Launch(_chunk_gradient_sums, (chunks, -(-channels // WARP)), (WARP, SHARES), first),
-        Launch(_merge_sums, (-(-channels // WARP),), (WARP, SHARES), (partial, total, product, channels, chunks)),
+        Launch(_chunk_gradient_sums, (partial.shape[0], -(-channels // WARP)), (WARP, SHARES), first),
+        merged_sums(partial, total, product),
     ]
+
+
+def merged_sums(partial: Any, total: Any, product: Any) -> Launch:
+    """The first and the second number of each channel, summed over the chunks, into total and product (channels,)."""
+    chunks, _, channels = partial.shape
+    return Launch(_merge_sums, (-(-channels // WARP),), (WARP, SHARES), (partial, total, product, channels, chunks))
 
 
 def input_gradient(
@@ -84,7 +89,7 @@ def input_gradient(
 
 
 @device_function
-def _channel_sum(shares, lane, share, value):
+def channel_sum(shares, lane, share, value):
     """The sum over a channel's threads, in each of them."""
     thread = uint32(share * WARP + lane)
     cuda.syncthreads()  # the numbers there have been read
@@ -111,14 +116,14 @@ def _chunk_moments(x, partial, rows, channels):
         while row < end:
             mean += x[uint32(row * channels + channel)]
             row = uint32(row + SHARES)
-    mean = _channel_sum(shares, lane, share, mean) / float32(int32(end - begin))
+    mean = channel_sum(shares, lane, share, mean) / float32(int32(end - begin))
     if channel < uint32(channels):
         row = uint32(begin + share)
         while row < end:
             d = x[uint32(row * channels + channel)] - mean
             squares += d * d
             row = uint32(row + SHARES)
-    squares = _channel_sum(shares, lane, share, squares)
+    squares = channel_sum(shares, lane, share, squares)
     if share == uint32(0) and channel < uint32(channels):
         place = uint32(2 * chunk * channels + channel)
         partial[place] = mean
@@ -142,7 +147,7 @@ def _merge_moments(
             count = float32(int32(min(int32(ROWS), int32(rows - int32(chunk * ROWS))))) / float32(rows)
             middle += partial[uint32(2 * chunk * channels + channel)] * count
             chunk = uint32(chunk + SHARES)
-    middle = _channel_sum(shares, lane, share, middle)
+    middle = channel_sum(shares, lane, share, middle)
     if channel < uint32(channels):
         chunk = share
         while chunk < uint32(chunks):
@@ -151,7 +156,7 @@ def _merge_moments(
             count = float32(int32(min(int32(ROWS), int32(rows - int32(chunk * ROWS)))))
             squares += partial[uint32(place + channels)] + d * d * count
             chunk = uint32(chunk + SHARES)
-    variance = _channel_sum(shares, lane, share, squares) / float32(rows)
+    variance = channel_sum(shares, lane, share, squares) / float32(rows)
     if share == uint32(0) and channel < uint32(channels):
         mean[channel] = middle
         inverse[channel] = float32(1) / math.sqrt(variance + epsilon)
@@ -193,8 +198,8 @@ def _chunk_gradient_sums(gy, x, mean, partial, rows, channels):
             total += gy[place]
             product += gy[place] * (x[place] - middle)
             row = uint32(row + SHARES)
-    total = _channel_sum(shares, lane, share, total)
-    product = _channel_sum(shares, lane, share, product)
+    total = channel_sum(shares, lane, share, total)
+    product = channel_sum(shares, lane, share, product)
     if share == uint32(0) and channel < uint32(channels):
         place = uint32(2 * chunk * channels + channel)
         partial[place] = total
@@ -214,8 +219,8 @@ def _merge_sums(partial, total, product, channels, chunks):
             first += partial[place]
             second += partial[uint32(place + channels)]
             chunk = uint32(chunk + SHARES)
-    first = _channel_sum(shares, lane, share, first)
-    second = _channel_sum(shares, lane, share, second)
+    first = channel_sum(shares, lane, share, first)
+    second = channel_sum(shares, lane, share, second)
     if share == uint32(0) and channel < uint32(channels):
         total[channel] = first
         product[channel] = second

@@ -7,17 +7,18 @@ lines of which most is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, import_cupy, int32, uint32
+from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, import_cupy, int32, uint32
 
 THREADS = 256
 AXES = 5  # of a walk, once those that lie one after another in all operands count as one
 
-COPY, ADD, SUBTRACT, MULTIPLY, MAXIMUM, MINIMUM, EQUAL, UNEQUAL = range(8)
+COPY, ADD, SUBTRACT, MULTIPLY, DIVIDE, ROOT, MAXIMUM, MINIMUM, EQUAL, UNEQUAL = range(10)
 
 
 class Walk(NamedTuple):
@@ -53,7 +54,7 @@ def copy(x: Any, y: Any) -> list[Launch]:
 def combine(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
     """y[...] = a + b, or another of the kinds; y may be a or b.
 
-    EQUAL and UNEQUAL give 1 for true and 0 for false.
+    EQUAL and UNEQUAL give 1 for true and 0 for false. ROOT is sqrt(a), at least b.
     """
     return _launch(kind, a, b, y)
 
@@ -81,9 +82,14 @@ def walk(shape: Sequence[int], *strides: Sequence[int]) -> Walk:
     return Walk(elements, *sizes[1:], *(stride for column in columns for stride in column))
 
 
+def walk_of(a: Any, b: Any, y: Any) -> Walk:
+    """The walk over y's elements for views that can be broadcast to it."""
+    return walk(y.shape, *(_strides(operand, y.shape) for operand in (a, b, y)))
+
+
 def _launch(kind: int, a: Any, b: Any, y: Any) -> list[Launch]:
-    steps = walk(y.shape, *(_strides(operand, y.shape) for operand in (a, b, y)))
-    arrays = _span(a), _span(b), _span(y)
+    steps = walk_of(a, b, y)
+    arrays = span(a), span(b), span(y)
     return [Launch(_combine, (-(-steps.elements // THREADS),), (THREADS,), (*arrays, kind, steps))]
 
 
@@ -98,31 +104,38 @@ def _strides(array: Any, shape: tuple[int, ...]) -> list[int]:
     return [0] * missing + own
 
 
-def _span(array: Any) -> Any:
+def span(array: Any) -> Any:
     """All memory from a view's first element to its last, flat."""
     size = 1 + sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)) // 4
     module = np if isinstance(array, np.ndarray) else import_cupy()
     return module.lib.stride_tricks.as_strided(array, (size,), (4,))
 
 
+@device_function
+def places(element, walk):
+    """Where an element of a, of b and of y lies."""
+    outer = uint32(element // uint32(walk.n4))
+    i = uint32(element - outer * uint32(walk.n4))
+    at_a, at_b, at_y = uint32(i * walk.a4), uint32(i * walk.b4), uint32(i * walk.y4)
+    rest = uint32(outer // uint32(walk.n3))
+    i = uint32(outer - rest * uint32(walk.n3))
+    at_a, at_b, at_y = uint32(at_a + i * walk.a3), uint32(at_b + i * walk.b3), uint32(at_y + i * walk.y3)
+    outer = uint32(rest // uint32(walk.n2))
+    i = uint32(rest - outer * uint32(walk.n2))
+    at_a, at_b, at_y = uint32(at_a + i * walk.a2), uint32(at_b + i * walk.b2), uint32(at_y + i * walk.y2)
+    rest = uint32(outer // uint32(walk.n1))
+    i = uint32(outer - rest * uint32(walk.n1))
+    at_a = uint32(at_a + i * walk.a1 + rest * walk.a0)
+    at_b = uint32(at_b + i * walk.b1 + rest * walk.b0)
+    at_y = uint32(at_y + i * walk.y1 + rest * walk.y0)
+    return at_a, at_b, at_y
+
+
 @cuda_jit(FLOATS, FLOATS, FLOATS, int32, Walk, launch_bounds=THREADS)
 def _combine(a, b, y, kind, walk):
-    rest = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
-    if rest < uint32(walk.elements):
-        outer = uint32(rest // uint32(walk.n4))
-        i = uint32(rest - outer * uint32(walk.n4))
-        at_a, at_b, at_y = uint32(i * walk.a4), uint32(i * walk.b4), uint32(i * walk.y4)
-        rest = uint32(outer // uint32(walk.n3))
-        i = uint32(outer - rest * uint32(walk.n3))
-        at_a, at_b, at_y = uint32(at_a + i * walk.a3), uint32(at_b + i * walk.b3), uint32(at_y + i * walk.y3)
-        outer = uint32(rest // uint32(walk.n2))
-        i = uint32(rest - outer * uint32(walk.n2))
-        at_a, at_b, at_y = uint32(at_a + i * walk.a2), uint32(at_b + i * walk.b2), uint32(at_y + i * walk.y2)
-        rest = uint32(outer // uint32(walk.n1))
-        i = uint32(outer - rest * uint32(walk.n1))
-        at_a = uint32(at_a + i * walk.a1 + rest * walk.a0)
-        at_b = uint32(at_b + i * walk.b1 + rest * walk.b0)
-        at_y = uint32(at_y + i * walk.y1 + rest * walk.y0)
+    element = uint32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+    if element < uint32(walk.elements):
+        at_a, at_b, at_y = places(element, walk)
         v = a[at_a]
         if kind != COPY:
             w = b[at_b]
@@ -132,6 +145,12 @@ def _combine(a, b, y, kind, walk):
                 v = v - w
             elif kind == MULTIPLY:
                 v = v * w
+            elif kind == DIVIDE:
+                v = v / w
+            elif kind == ROOT:
+                v = math.sqrt(v)
+                if v < w:
+                    v = w
             elif kind == MAXIMUM:
                 v = w if w > v or w != w else v  # a NaN of either
             elif kind == MINIMUM:

@@ -31,6 +31,21 @@ ELEMENTWISE = [
     activations.gelu,
     activations.GELU(approximate=True),
     activations.mish,
+    activations.celu,
+    activations.CELU(0.3),
+    activations.hard_tanh,
+    activations.hard_shrink,
+    activations.HardShrink(2.0),
+    activations.soft_shrink,
+    activations.SoftShrink(2.0),
+    activations.threshold,
+    activations.Threshold(1.0, -3.0),
+    activations.sparse_plus,
+    activations.squareplus,
+    activations.SquarePlus(0.5),
+    activations.log_sigmoid,
+    activations.sparse_sigmoid,
+    activations.tanh_shrink,
 ]
 
 
@@ -59,31 +74,24 @@ def test_an_activation_and_its_slope(activation, rng):
 
 
 def test_every_activation_has_a_kernel():
-    rows = {"linear", "softmax", "log_softmax"}
-    for_the_cpu = {
-        "celu", "glu", "hard_shrink", "hard_tanh", "log_sigmoid", "soft_shrink", "sparse_plus", "sparse_sigmoid",
-        "sparsemax", "squareplus", "tanh_shrink", "threshold",
-    }  # fmt: skip
-    known = {activation.name for activation in ELEMENTWISE} | rows
-    assert known.isdisjoint(for_the_cpu)
-    assert known | for_the_cpu == set(activations._DEFAULTS)
+    by_themselves = {activation.name for activation in ELEMENTWISE}
+    assert by_themselves | {"linear", "softmax", "log_softmax", "sparsemax", "glu"} == set(activations._DEFAULTS)
 
 
-@pytest.mark.parametrize("columns", [1, 10, 300])
-@pytest.mark.parametrize("activation", [activations.softmax, activations.log_softmax], ids=lambda a: a.name)
-def test_a_softmax_and_its_slope(activation, columns, rng):
-    log = activation is activations.log_softmax
-    x = (40 * rng.normal(size=(13, columns))).astype("float32")
-    x[3, 0] = np.nan
-    y = x.copy()
-    with np.errstate(all="ignore"):
-        run(cuda_activations.softmax(y, y, columns, log))  # in place
-        expected = activation.forward(x, np.empty_like(x))
-        close(y, expected, atol=1e-5)
-        gy = rng.normal(size=x.shape).astype("float32")
-        gx = gy.copy()
-        run(cuda_activations.softmax_backward(gx, expected, gx, columns, log))
-        close(gx, activation.backward(gy, expected, x, np.empty_like(x)), atol=1e-5)
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_a_gated_unit_and_its_slope(axis, rng):
+    x = (4 * rng.normal(size=(6, 8, 10))).astype("float32")
+    x[0, 0, 0], x[5, 7, 9] = np.inf, -200
+    gate = activations.GLU(axis)
+    y, gx = np.full(gate.output_shape(x.shape), np.nan, "float32"), np.full_like(x, np.nan)
+    inner = int(np.prod(y.shape[axis % 3 :]))
+    run(cuda_activations.glu(x, y, inner))
+    close(y, gate(x.astype(float)))
+    x[0, 0, 0] = 3
+    gy = rng.normal(size=y.shape).astype("float32")
+    run(cuda_activations.glu_backward(gy, x, gx, inner))
+    wide = x.astype(float)
+    close(gx, gate.backward(gy.astype(float), None, wide, np.empty_like(wide)))
 
 
 @pytest.mark.parametrize("key", [0, 5, 0xDEADBEEFCAFEBABE])
@@ -199,11 +207,11 @@ def test_pieces_of_an_update(rng):
 
 
 MODULES = ["cuda_activations", "cuda_affine", "cuda_batch_norm", "cuda_focal", "cuda_losses", "cuda_normal"]
-MODULES += ["cuda_places", "cuda_strided", "cuda_update_variants"]
+MODULES += ["cuda_places", "cuda_sample_norm", "cuda_strided", "cuda_update_variants"]
 if os.environ.get("FASTCONV_TEST_EVERYTHING"):  # those that take fewer registers, too
     MODULES += ["cuda_clipping", "cuda_constraints", "cuda_correlations", "cuda_dropout", "cuda_global_max"]
-    MODULES += ["cuda_lamb", "cuda_overlap", "cuda_penalties", "cuda_resample", "cuda_tallies", "cuda_tone"]
-    MODULES += ["cuda_totals", "cuda_units", "cuda_updates"]
+    MODULES += ["cuda_lamb", "cuda_overlap", "cuda_penalties", "cuda_prelu", "cuda_resample", "cuda_softmax"]
+    MODULES += ["cuda_tallies", "cuda_tone", "cuda_totals", "cuda_units", "cuda_updates"]
 
 
 @pytest.mark.parametrize("module", MODULES)

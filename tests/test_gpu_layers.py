@@ -5,8 +5,7 @@ import pytest
 from lab import lab
 
 import fastconv as keras
-from fastconv import device, layers, optimizers
-from fastconv.gpu.recorded import Unsupported
+from fastconv import activations, device, layers, optimizers
 
 X = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 2, 5)
@@ -26,7 +25,10 @@ def same_on_both(build, x=X, steps=1, frozen=()):
             layer.trainable = layer.name not in frozen
         model.compile(optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
         with lab(), device(name):
-            losses = [model.train_on_batch(x, Y) for _ in range(steps)]
+            losses = [model.train_on_batch(x, Y)]
+            memory = model._runner and model._runner.memory.allocated_bytes
+            losses += [model.train_on_batch(x, Y) for _ in range(steps - 1)]
+            assert (model._runner and model._runner.memory.allocated_bytes) == memory, "a step allocates nothing"
             losses.append(model.evaluate(x[:3], Y[:3], verbose=0))
             results.append([losses, model.predict(x[:3], verbose=0), *model.get_weights()])
     for one, other in zip(*results, strict=True):
@@ -50,6 +52,104 @@ def test_layers_for_images_one_behind_another(data_format):
 
     x = X if data_format == "channels_last" else np.ascontiguousarray(X.transpose(0, 3, 1, 2))
     same_on_both(build, x, steps=2 if data_format == "channels_last" else 1)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_samples_normalized_by_themselves(data_format):
+    axis = -1 if data_format == "channels_last" else 1
+
+    def build(x):
+        x = layers.Conv2D(4, 2, data_format=data_format)(x)
+        x = layers.GroupNormalization(2, axis, gamma_regularizer="l2", beta_constraint="non_neg")(x)
+        x = layers.LayerNormalization(axis, gamma_regularizer="l1")(x)
+        x = layers.LayerNormalization([1, 2, 3], center=False, gamma_initializer="glorot_uniform")(x)
+        x = layers.GroupNormalization(-1, axis, scale=False)(layers.UnitNormalization(axis)(x))
+        return layers.GroupNormalization(1, axis, center=False, scale=False, name="still")(x)
+
+    x = X if data_format == "channels_last" else np.ascontiguousarray(X.transpose(0, 3, 1, 2))
+    same_on_both(build, x, steps=3 if data_format == "channels_last" else 1, frozen=("still",))
+
+
+def test_normalization_along_axes_that_lie_apart():
+    def build(x):
+        x = layers.LayerNormalization([-1, 1], beta_initializer="glorot_uniform")(layers.Reshape((4, 3, 3, 2))(x))
+        x = layers.LayerNormalization([1, 3])(x)  # too mixed to be walked through: a copy
+        x = layers.GroupNormalization(3, axis=2)(x)
+        x = layers.UnitNormalization([1, 3])(x)
+        x = layers.Conv2D(2, 1, data_format="channels_first")(layers.Reshape((6, 3, 4))(x))
+        return layers.UnitNormalization([1, 2])(layers.LayerNormalization(2)(x))
+
+    same_on_both(build)
+
+
+def test_slopes_that_are_learnt():
+    def build(x):
+        x = layers.PReLU("glorot_uniform", alpha_regularizer="l2", shared_axes=[1, 2])(layers.Conv2D(3, 2)(x))
+        x = layers.PReLU(alpha_constraint="non_neg")(x)
+        x = layers.PReLU("glorot_uniform", shared_axes=[2])(x)
+        x = layers.Conv2D(2, 1, data_format="channels_first")(x)
+        return layers.PReLU("he_normal", shared_axes=[2, 3], name="still")(x)
+
+    same_on_both(build, steps=2, frozen=("still",))
+
+
+def test_separable_convolutions():
+    def build(x):
+        x = layers.Conv2D(2, 1, activation="relu")(x)
+        x = layers.SeparableConv2D(
+            4,
+            (2, 3),
+            depth_multiplier=2,
+            activation="relu",
+            depthwise_regularizer="l2",
+            pointwise_regularizer="l1",
+            activity_regularizer="l2",
+        )(x)
+        x = layers.SeparableConv2D(3, 2, padding="same", name="still")(x)
+        return layers.SeparableConv1D(2, 3, strides=2, activation="tanh")(layers.Reshape((12, 3))(x))
+
+    same_on_both(build, frozen=("still",))
+
+
+def test_normalization_that_adapts_between_steps():
+    results = []
+    for name in ("cpu", "gpu"):
+        keras.utils.set_random_seed(3)
+        adapting = layers.Normalization(axis=(1, 3))
+        given = layers.Normalization(axis=None, mean=0.5, variance=2.0, invert=True)
+        model = keras.Sequential([layers.Input((4, 6, 3)), adapting, given, layers.Flatten(), layers.Dense(2)])
+        model.compile("sgd", "mse")
+        with lab(), device(name):
+            model.train_on_batch(X, np.eye(2)[Y])
+            adapting.adapt(X)
+            results.append([model.train_on_batch(X, np.eye(2)[Y]), *model.get_weights()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_larger_images():
+    def build(x):
+        x = layers.UpSampling2D((2, 1))(layers.Conv2D(2, 3)(x))
+        x = layers.UpSampling2D((1, 2), "channels_first", "bicubic")(x)
+        x = layers.UpSampling2D((1, 3), "channels_first")(x)
+        x = layers.AveragePooling2D((3, 5))(layers.UpSampling2D(2, interpolation="bilinear")(x))
+        return layers.UpSampling1D(3)(layers.Reshape((2, -1))(x))
+
+    same_on_both(build)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_activations_along_any_axes(data_format):
+    def build(x):
+        x = layers.Conv2D(4, 1, activation="softmax", data_format=data_format, activity_regularizer="l2")(x)
+        x = layers.Softmax([1, 3])(x)
+        x = layers.Conv2D(4, 1, activation=activations.Sparsemax(2), data_format=data_format)(x)
+        x = layers.Activation(activations.LogSoftmax(1))(x)
+        x = layers.Activation(activations.GLU(2))(layers.Activation(activations.GLU(1))(x))
+        return layers.Softmax([1, 3])(layers.Reshape((2, -1, 3, 1))(x))
+
+    x = X if data_format == "channels_last" else np.ascontiguousarray(X.transpose(0, 3, 2, 1))
+    same_on_both(build, x)
 
 
 def test_layers_for_features_and_a_frozen_normalization():
@@ -125,17 +225,3 @@ def test_images_of_channels_first_are_joined_and_added():
         return layers.Conv2D(1, 1, **of)(layers.Concatenate(axis=1)([layers.Add()([a, b]), x]))
 
     same_on_both(build)
-
-
-@pytest.mark.parametrize(
-    "build, reason",
-    [
-        (lambda x: layers.UpSampling2D(2, interpolation="bilinear")(x), "the interpolation bilinear is for the CPU"),
-        (lambda x: layers.PReLU()(x), r"\(PReLU\) has no kernels for a GPU"),
-    ],
-)
-def test_what_is_refused(build, reason):
-    image = layers.Input((4, 6, 3))
-    model = keras.Model(image, build(image))
-    with lab(), device("gpu"), pytest.raises(Unsupported, match=reason):
-        model.predict(X, verbose=0)

@@ -154,3 +154,35 @@ def test_random_layers_draw_as_on_the_cpu_while_a_step_is_replayed():
             results.append([[model.train_on_batch(x, y) for _ in range(6)], *model.get_weights()])
     for cpu, gpu in zip(*results, strict=True):
         np.testing.assert_allclose(gpu, cpu, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_look_at_rows_give_the_cpus_weights():
+    """With steps replayed as graphs: normalizations, learnt slopes, softmax along any axes, larger images."""
+    x = np.random.default_rng(0).normal(size=(16, 9, 40, 3)).astype("float32")
+    y, results = np.arange(16) % 3, []
+    for name in ("cpu", "gpu", "gpu"):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [
+                layers.Input((9, 40, 3)),
+                layers.Normalization(mean=0.1, variance=2.0, axis=None),
+                layers.SeparableConv2D(8, 3, activation="softplus"),
+                layers.GroupNormalization(2),
+                layers.PReLU(shared_axes=[1, 2]),
+                layers.LayerNormalization([1, 2, 3]),
+                layers.GroupNormalization(-1),
+                layers.UpSampling2D(2, interpolation="bilinear"),
+                layers.Softmax(axis=2),
+                layers.LayerNormalization(),
+                layers.Activation("glu"),
+                layers.UnitNormalization(),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(3, "softmax"),
+            ]
+        )
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with device(name):
+            results.append([[model.train_on_batch(x, y) for _ in range(5)], *model.get_weights()])
+    for cpu, gpu, again in zip(*results, strict=True):
+        np.testing.assert_allclose(gpu, cpu, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(gpu, again, "same seed, same bits")

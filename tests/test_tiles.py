@@ -176,7 +176,7 @@ def test_a_problem_that_is_too_large(monkeypatch):
 
 def test_a_kernel_without_a_small_problem():
     never = type("Never", (), {"op": "conv2d", "name": "cuda_never", "unsupported": lambda self, problem: "no"})()
-    with pytest.raises(ValueError, match="cuda_never supports no shape of conv2d_tiles.txt"):
+    with pytest.raises(ValueError, match="cuda_never supports none of the shapes that tiles are drawn for"):
         small_problem(never)
 
 

@@ -345,18 +345,6 @@ def test_refusals(make, message):
         make()
 
 
-def test_what_has_no_kernels_on_a_gpu():
-    """Says so; a layer that is a convolution or a pooling in other clothes has them."""
-    from fastconv.gpu.network import Unsupported, recorded_class
-
-    there = (layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D(), layers.LeakyReLU())
-    for layer in there:
-        recorded_class(layer)
-    for case in ("separable", "prelu", "normalization", "layer-norm"):
-        with pytest.raises(Unsupported, match="has no kernels for a GPU"):
-            recorded_class(CASES[case][0])
-
-
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has one thread here")
 @pytest.mark.usefixtures("all_threads")
 def test_one_thread_and_all_threads_give_the_same_bits(rng):

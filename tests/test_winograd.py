@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from fastconv import config, kernels, ops
+from fastconv.kernels import cpu_winograd
 from fastconv.ops import dispatch
+from fastconv.testing import check_kernel
 
 OPS = ("conv2d", "conv2d_backward_data", "conv2d_backward_filter")
 LARGE = kernels.Conv2DProblem.parse("N=4 H=12 W=13 C=256 K=96 R=3 S=3 padding=same")
@@ -69,3 +71,14 @@ def test_filters_are_transformed_once():
         assert not conv(False).any()  # filters that are no weights, such as those a layer computes
         assert not ops.conv(x, w, algorithm="cpu_winograd").any()
     assert not conv(True).any()
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_data"])
+@pytest.mark.parametrize("size", ["C=40 K=330", "C=330 K=40"])
+def test_filters_are_transformed_in_parts(op, size, monkeypatch):
+    monkeypatch.setattr(cpu_winograd, "_PART_BYTES", 36 * 40 * 4 * 256)
+    problem = kernels.Conv2DProblem.parse(f"N=2 H=9 W=7 R=3 S=3 padding=same {size}")
+    depth, made = (problem.C, problem.K) if op == "conv2d" else (problem.K, problem.C)
+    plan = cpu_winograd.Plan.of(problem, depth, made)
+    assert len(plan.parts(False)) == (2 if made > depth else 1) and len(plan.parts(True)) == 1
+    check_kernel(kernels.get(op, "cpu_winograd"), problem)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.export.onnx_graph import OnnxGraph
 from fastconv.export.onnx_table import converts
-from fastconv.layers.sample_normalization import _LEAST_NORM
+from fastconv.layers.sample_normalization import LEAST_NORM
 
 
 @converts("BatchNormalization")
@@ -75,4 +75,4 @@ def _normalized(graph: OnnxGraph, layer: Any, x: str, axes: list[int], sizes: li
 @converts("UnitNormalization")
 def _unit_normalization(graph: OnnxGraph, layer: Any, x: Any, shape: Any) -> str:
     norm = graph.op("ReduceL2", [x], axes=[axis % len(shape) for axis in layer._over])
-    return graph.op("Div", [x, graph.op("Max", [norm, graph.constant(_LEAST_NORM)])])
+    return graph.op("Div", [x, graph.op("Max", [norm, graph.constant(LEAST_NORM)])])

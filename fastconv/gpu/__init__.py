@@ -4,9 +4,10 @@
     parameters.py  the weights and an optimizer's slots there, as one flat buffer each
     program.py     launches in their order, captured into a CUDA graph
     recorded.py    what stands for a layer in a program
-    layers.py, images.py, merging.py, noise.py, normalization.py, reshaping.py
+    layers.py, images.py, merging.py, noise.py, normalization.py, reshaping.py, sample_normalization.py
                    what each layer adds
     elementwise.py what activations add
+    along.py       arrays seen as rows along some axes
     penalties.py   what regularizers add
     network.py     the layers of a model, forward and backward
     objective.py   what losses and metrics add; judges.py, tallies.py, watched.py

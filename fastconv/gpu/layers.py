@@ -1,4 +1,4 @@
-"""Layers in a program that convolve, pool or activate: their launches forward and backward.
+"""Layers in a program that convolve or pool: their launches forward and backward.
 
 A class below belongs to the class of layers whose `forward` and `backward` it stands for. Arrays are as the layers see
 them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) memory.
@@ -6,23 +6,25 @@ them: images of a channels_first model are (N, C, H, W) views of (N, H, W, C) me
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from fastconv import activations
 from fastconv.gpu import penalties
-from fastconv.gpu.elementwise import activate, is_softmax, slope, unknown
+from fastconv.gpu.elementwise import activate, slope, unknown
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_global_max
 from fastconv.kernels.cuda_strided import ADD, combine
 from fastconv.kernels.registry import device_of
 from fastconv.layers import Layer
-from fastconv.layers.activation import Activation
 from fastconv.layers.global_pooling import GlobalMaxPooling
+from fastconv.layers.layout import in_memory
 from fastconv.layers.pooling import Pooling
+from fastconv.layers.separable import SeparableConv
 from fastconv.layers.transpose import ConvTranspose
 from fastconv.layers.weighted import KernelLayer
-from fastconv.models.plan import BackwardStep
+from fastconv.models.plan import BackwardStep, Step
 
 
 class _Kernel(Recorded):
@@ -30,8 +32,6 @@ class _Kernel(Recorded):
 
     @staticmethod
     def unsupported(layer: KernelLayer) -> str | None:
-        if is_softmax(layer.activation) and getattr(layer, "data_format", "") == "channels_first":
-            return f"{layer.activation.name} along the width of channels_first images is for the CPU"
         regularizers = [weight.regularizer for weight in layer.weights]
         return penalties.unsupported(layer.activity_regularizer, *regularizers) or unknown(layer.activation)
 
@@ -52,17 +52,20 @@ class _Kernel(Recorded):
     def activated(self, output: Any, fused: bool) -> Any:
         """The layer's output from the convolution's; `fused` if the activation is in it already."""
         layer = self.layer
+        output = layer.from_images(output, self._leading)
         self._before = output if layer.activation.needs_input else None
-        self._y = output if fused else activate(self._recorder, layer.activation, output, self)
-        y = layer.from_images(self._y, self._leading)
+        y = self._y = output if fused else activate(self._recorder, layer.activation, output, self)
         self._activity: Penalty | None = None
-        if layer.activity_regularizer is not None:
-            seen = y if y.flags.c_contiguous else self._y  # for the penalty of each element its place is nothing
-            self._activity = Penalty(self._recorder, layer.activity_regularizer, seen, len(y))
+        if layer.activity_regularizer is not None:  # for the penalty of each element its place is nothing
+            self._activity = Penalty(self._recorder, layer.activity_regularizer, in_memory(y), len(y))
         return y
 
+    def activity_penalties(self) -> list[Penalty]:
+        """What the layer's output adds to the loss."""
+        return [] if self._activity is None else [self._activity]
+
     def penalties(self) -> list[Penalty]:
-        return ([] if self._activity is None else [self._activity]) + super().penalties()
+        return self.activity_penalties() + super().penalties()
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
         layer, problem = self.layer, self._problem
@@ -80,15 +83,16 @@ class _Kernel(Recorded):
         relu = self._images if back.through_input_relu else None
         fused = self._recorder.kernel("conv2d_backward_data", problem, gy, kernel, gx, relu=relu)
         if back.through_input_relu and not fused:
-            slope(self._recorder, activations.relu, gx, self._images, None)
+            slope(self._recorder, activations.relu, gx, self._images, None, self)
         return layer.from_images(gx, self._leading)
 
     def before_activation(self, gy: Any, shape: tuple[int, int, int, int], through_activation: bool) -> Any:
         """The gradient for the convolution's output, of that shape, from that for the layer's."""
-        gy = self.layer.as_images(gy, shape)
         if self._activity is not None:
-            self._activity.add_slope(gy)
-        return slope(self._recorder, self.layer.activation, gy, self._y, self._before) if through_activation else gy
+            self._activity.add_slope(in_memory(gy))
+        if through_activation:
+            gy = slope(self._recorder, self.layer.activation, gy, self._y, self._before, self)
+        return self.contiguous(self.layer.as_images(gy, shape))
 
 
 class _Transpose(_Kernel):
@@ -122,8 +126,35 @@ class _Transpose(_Kernel):
         gx = self.empty(problem.y_shape)
         self._recorder.kernel("conv2d", problem, gy, self._kernel, None, gx)
         if back.through_input_relu:
-            slope(self._recorder, activations.relu, gx, self._images, None)
+            slope(self._recorder, activations.relu, gx, self._images, None, self)
         return layer.from_images(gx, self._leading)
+
+
+class _Separable(Recorded):
+    """The layers that are two convolutions, one after the other."""
+
+    def __init__(self, step: Step, network: Any) -> None:
+        super().__init__(step, network)
+        parts = self.layer.depthwise, self.layer.pointwise
+        self._depthwise, self._pointwise = (
+            _Kernel(Step(part, step.source, step.target, step.training), network) for part in parts
+        )
+
+    @staticmethod
+    def unsupported(layer: SeparableConv) -> str | None:
+        return _Kernel.unsupported(layer.depthwise) or _Kernel.unsupported(layer.pointwise)
+
+    def forward(self, x: Any, training: bool) -> Any:
+        return self._pointwise.forward(self._depthwise.forward(x, training), training)
+
+    def penalties(self) -> list[Penalty]:
+        return self._pointwise.activity_penalties() + super().penalties()
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        first, last = copy.copy(back), copy.copy(back)
+        first.through_activation = False  # there is none
+        last.need_input_grad, last.through_input_relu = True, False
+        return self._depthwise.backward(self._pointwise.backward(gy, last, through_activation), first, False)
 
 
 class _Pooling(Recorded):
@@ -147,7 +178,7 @@ class _Pooling(Recorded):
         relu = True if back.through_input_relu else None
         fused = self._recorder.kernel(f"{layer.op}_backward", self._problem, *arrays, gx, relu=relu)
         if back.through_input_relu and not fused:
-            slope(self._recorder, activations.relu, gx, self._images, None)
+            slope(self._recorder, activations.relu, gx, self._images, None, self)
         return layer.from_images(gx, self._leading)
 
 
@@ -169,32 +200,12 @@ class _GlobalMaxPooling(_Pooling):
         return self.layer.from_images(gx, self._leading)
 
 
-class _Activation(Recorded):
-    """Activation, ReLU, Softmax and the like."""
-
-    @staticmethod
-    def unsupported(layer: Activation) -> str | None:
-        return unknown(layer.activation)
-
-    def forward(self, x: Any, training: bool) -> Any:
-        if is_softmax(self.layer.activation):
-            x = self.contiguous(x)
-        self._before = x
-        self._y = activate(self._recorder, self.layer.activation, x, self, in_place=False)
-        return self._y
-
-    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        if through_activation:
-            slope(self._recorder, self.layer.activation, gy, self._y, self._before)
-        return gy
-
-
 CLASSES: dict[type[Layer], type[Recorded]] = {
     KernelLayer: _Kernel,
     Pooling: _Pooling,
     ConvTranspose: _Transpose,
     GlobalMaxPooling: _GlobalMaxPooling,
-    Activation: _Activation,
+    SeparableConv: _Separable,
 }
 
 

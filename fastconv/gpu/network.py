@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from fastconv.gpu import images, layers, merging, noise, normalization, reshaping
+from fastconv.gpu import elementwise, images, layers, merging, noise, normalization, reshaping, sample_normalization
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.penalties import Penalty
 from fastconv.gpu.program import Recorder
@@ -15,10 +15,11 @@ from fastconv.layers import Layer
 from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
 from fastconv.variable import Variable
 
-_PARTS = images, layers, merging, noise, normalization, reshaping
+_PARTS = elementwise, images, layers, merging, noise, normalization, reshaping, sample_normalization
 _CLASSES = {layer: recorded for part in _PARTS for layer, recorded in part.CLASSES.items()}
 # What computes in a layer: where a subclass has one of these of its own, what is known of the class does not hold.
 _METHODS = {"forward", "backward", "input_gradient", "merge", "merge_gradient", "draw", "change", "change_back"}
+_METHODS |= {"view", "axes"}
 
 
 class Network:

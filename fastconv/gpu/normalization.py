@@ -1,17 +1,21 @@
-"""BatchNormalization and Rescaling in a program."""
+"""BatchNormalization, Normalization and Rescaling in a program."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
+
 from fastconv.gpu import penalties
 from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_batch_norm
-from fastconv.kernels.cuda_strided import ADD, MULTIPLY, combine, copy
-from fastconv.layers import BatchNormalization, Layer, Rescaling
+from fastconv.kernels.cuda_strided import ADD, DIVIDE, MULTIPLY, ROOT, SUBTRACT, combine, copy
+from fastconv.layers import BatchNormalization, Layer, Normalization, Rescaling
 from fastconv.layers.layout import in_memory
+from fastconv.layers.scaling import LEAST_DEVIATION
 from fastconv.models.plan import BackwardStep
+from fastconv.variable import Variable
 
 
 class _BatchNormalization(Recorded):
@@ -90,4 +94,36 @@ class _Rescaling(Recorded):
         return gy
 
 
-CLASSES: dict[type[Layer], type[Recorded]] = {BatchNormalization: _BatchNormalization, Rescaling: _Rescaling}
+class _Normalization(Recorded):
+    """Normalization, whose mean and variance `adapt` may change between two steps."""
+
+    def forward(self, x: Any, training: bool) -> Any:
+        copied = self._recorder.memory.copied
+        moments = [
+            self._parameters.of(moment) if isinstance(moment, Variable) else copied(moment)
+            for moment in self.layer.moments
+        ]
+        mean, variance = (moment.reshape(self.layer.moments_shape) for moment in moments)
+        least = copied(np.array([LEAST_DEVIATION], np.float32))
+        self._deviation = self.empty(variance.shape)
+        self._recorder.add(combine(ROOT, variance, least, self._deviation))
+        y = self.like(x)
+        if self.layer.invert:
+            self._recorder.add(combine(MULTIPLY, x, self._deviation, y))
+            self._recorder.add(combine(ADD, y, mean, y))
+        else:
+            self._recorder.add(combine(SUBTRACT, x, mean, y))
+            self._recorder.add(combine(DIVIDE, y, self._deviation, y))
+        return y
+
+    def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
+        if back.need_input_grad:
+            self._recorder.add(combine(MULTIPLY if self.layer.invert else DIVIDE, gy, self._deviation, gy))
+        return gy
+
+
+CLASSES: dict[type[Layer], type[Recorded]] = {
+    BatchNormalization: _BatchNormalization,
+    Normalization: _Normalization,
+    Rescaling: _Rescaling,
+}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
+import numpy as np
+
 from fastconv.gpu.recorded import Recorded
-from fastconv.kernels import cuda_strided
+from fastconv.kernels import cuda_resample, cuda_strided
 from fastconv.layers import Flatten, Identity, Layer, Permute, RepeatVector, Reshape, UpSampling2D
+from fastconv.layers.interpolation import taps
 from fastconv.layers.layout import from_last, last, to_last
-from fastconv.layers.spatial import Cropping, ZeroPadding, inside
+from fastconv.layers.spatial import Cropping, UpSampling, ZeroPadding, inside
 from fastconv.models.plan import BackwardStep
 
 
@@ -118,32 +120,36 @@ class _Cropping(_Spatial):
 
 
 class _UpSampling(_Spatial):
-    """UpSampling2D: one launch; and backward one for each of the pixels that a pixel becomes."""
-
-    @staticmethod
-    def unsupported(layer: UpSampling2D) -> str | None:
-        return None if layer.interpolation == "nearest" else f"the interpolation {layer.interpolation} is for the CPU"
+    """UpSampling1D and UpSampling2D: repeated by one launch, else an axis after the other; backward always so."""
 
     def forward(self, x: Any, training: bool) -> Any:
+        images = self.contiguous(self.turned(x))
+        sizes = zip(images.shape[1:-1], self.layer.factors, strict=True)
+        method = getattr(self.layer, "interpolation", "nearest")
+        self._taps = [taps(size, size * factor, method) for size, factor in sizes]
+        if method != "nearest":
+            return self.back(self._resampled(images, 0))
         repeated = self.output_for(x)
-        self._shape = self.turned(x).shape
-        self._recorder.add(cuda_strided.copy(self.turned(x)[:, :, None, :, None], self._blocks(repeated)))
+        N, *pixels, C = images.shape
+        spread = [size for pixel in pixels for size in (pixel, 1)]
+        blocks = [size for pair in zip(pixels, self.layer.factors, strict=True) for size in pair]
+        self._recorder.add(cuda_strided.copy(images.reshape(N, *spread, C), repeated.reshape(N, *blocks, C)))
         return self.back(repeated)
 
     def backward(self, gy: Any, back: BackwardStep, through_activation: bool) -> Any:
-        blocks, gx = self._blocks(self.turned(gy)), self.empty(self._shape)
-        for row, column in itertools.product(*map(range, self.layer.size)):
-            part = blocks[:, :, row, :, column]
-            first = (row, column) == (0, 0)
-            self._recorder.add(
-                cuda_strided.copy(part, gx) if first else cuda_strided.combine(cuda_strided.ADD, gx, part, gx)
-            )
-        return self.back(gx)
+        return self.back(self._resampled(self.contiguous(self.turned(gy)), 1))
 
-    def _blocks(self, repeated: Any) -> Any:
-        N, H, W, C = self._shape
-        rows, columns = self.layer.size
-        return repeated.reshape(N, H, rows, W, columns, C)
+    def _resampled(self, images: Any, direction: int) -> Any:
+        """Images in the output's size, or gradients in the input's: direction 1."""
+        for axis, pair in enumerate(self._taps, 1):
+            table = pair[direction]
+            places, weights = (
+                self._recorder.memory.copied(values.astype(np.float32)) for values in (table.places, table.weights)
+            )
+            y = self.empty((*images.shape[:axis], len(table.places), *images.shape[axis + 1 :]))
+            self._recorder.add(cuda_resample.along(images, axis, places, weights, y))
+            images = y
+        return images
 
 
 CLASSES: dict[type[Layer], type[Recorded]] = {
@@ -153,6 +159,7 @@ CLASSES: dict[type[Layer], type[Recorded]] = {
     Permute: _Permute,
     RepeatVector: _RepeatVector,
     Reshape: _Reshape,
+    UpSampling: _UpSampling,
     UpSampling2D: _UpSampling,
     ZeroPadding: _ZeroPadding,
 }

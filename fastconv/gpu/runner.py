@@ -53,7 +53,7 @@ class Runner:
         ids = {id(variable) for variable in trained}
         self.made_for = self.key(model)
         self.memory = Memory()
-        others = [variable for variable in model.weights if id(variable) not in ids]
+        others = [variable for variable in model.weights if id(variable) not in ids and variable.dtype.kind == "f"]
         self.parameters = Parameters(self.memory, trained, others, slots)
         self._steps: dict[Any, _Step] = {}
         self._totals: Any = None

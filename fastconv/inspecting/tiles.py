@@ -91,7 +91,7 @@ def small_problem(kernel: Kernel) -> Any:
             problem = replace(problem, C=problem.K, K=problem.C)
         if kernel.unsupported(problem) is None:
             return problem
-    raise ValueError(f"{kernel.op} {kernel.name} supports no shape of the lists *_tiles.txt.")
+    raise ValueError(f"{kernel.op} {kernel.name} supports none of the shapes that tiles are drawn for.")
 
 
 def draw(kernel: Kernel, problem: Any) -> str:

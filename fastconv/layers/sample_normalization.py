@@ -13,7 +13,7 @@ from fastconv.layers.base import Shape, WeightlessLayer, gradient_out
 from fastconv.layers.layout import empty_like, for_kernel
 from fastconv.layers.normalization import ScaledLayer
 
-_LEAST_NORM = 1e-12
+LEAST_NORM = 1e-12
 
 
 class SampleNormalization(ScaledLayer):
@@ -257,9 +257,9 @@ class UnitNormalization(WeightlessLayer):
     def forward(self, x: np.ndarray, training: bool = False, buffers: Buffers = FRESH) -> np.ndarray:
         y = np.square(x, out=empty_like(x, buffers, self, "output"))
         norm = np.sqrt(y.sum(axis=self._over, keepdims=True))
-        inverse = 1 / np.maximum(norm, x.dtype.type(_LEAST_NORM))
+        inverse = 1 / np.maximum(norm, x.dtype.type(LEAST_NORM))
         np.multiply(x, inverse, out=y)
-        self._saved = (y, inverse, norm > _LEAST_NORM)
+        self._saved = (y, inverse, norm > LEAST_NORM)
         return y
 
     def input_gradient(self, grad: np.ndarray, saved: tuple[Any, ...], buffers: Buffers) -> np.ndarray:

@@ -13,7 +13,7 @@ from fastconv.layers.base import Shape, WeightlessLayer, gradient_out
 from fastconv.layers.layout import empty_like
 from fastconv.variable import Variable
 
-_LEAST_DEVIATION = 1e-7
+LEAST_DEVIATION = 1e-7
 
 
 class Rescaling(WeightlessLayer):
@@ -162,16 +162,25 @@ class Normalization(WeightlessLayer):
     def _kept(self, shape: Sequence[int | None]) -> tuple[int, ...]:
         return tuple(sorted(axis % len(shape) for axis in self.axis))
 
+    @property
+    def moments(self) -> Sequence[Any]:
+        """The mean and the variance: arrays where they were given, else weights; of the axes kept."""
+        return self._given if self._by_data is None else self._by_data[:2]
+
+    @property
+    def moments_shape(self) -> Shape:
+        """The shape in which they broadcast to a batch."""
+        kept = self._kept(self.input_shape)
+        return tuple(size if i in kept else 1 for i, size in enumerate(self.input_shape))
+
     def _moments(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """The mean and the standard deviation, of as many axes as the input."""
         self.require_built()
-        built: Any = self.input_shape
-        if rank != len(built):
-            raise ValueError(f"{self._who} expects inputs of shape {built}; received ones of {rank} axes.")
-        mean, variance = self._given if self._by_data is None else (weight.value for weight in self._by_data[:2])
-        kept = self._kept(built)
-        shape = [size if i in kept else 1 for i, size in enumerate(built)]
-        return mean.reshape(shape), np.maximum(np.sqrt(variance), variance.dtype.type(_LEAST_DEVIATION)).reshape(shape)
+        if rank != len(self.input_shape):
+            raise ValueError(f"{self._who} expects inputs of shape {self.input_shape}; received ones of {rank} axes.")
+        mean, variance = (moment.value if isinstance(moment, Variable) else moment for moment in self.moments)
+        shape: Any = self.moments_shape
+        return mean.reshape(shape), np.maximum(np.sqrt(variance), variance.dtype.type(LEAST_DEVIATION)).reshape(shape)
 
 
 def _batches(data: Any) -> Iterator[np.ndarray]:

@@ -6,6 +6,8 @@ channels, and each tap is one product of vectors (see ../cpu_depthwise.py). Limi
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from fastconv.kernels import cpu_depthwise as depthwise
@@ -13,8 +15,13 @@ from fastconv.kernels.conv2d.cpu_direct import grid_of
 from fastconv.kernels.registry import kernel
 
 
+@functools.lru_cache(maxsize=1024)
+def _grids(problem):
+    return (grid_of(problem),)
+
+
 @kernel(limited_by="bytes: loading x once for each tap", unsupported=depthwise.unsupported, fuses=("relu",))
 def cpu_depthwise(problem, x, w, bias, y, workspace, relu=False):
     bias = np.zeros(problem.K, y.dtype) if bias is None else bias
     lowest = 0.0 if relu else -np.inf
-    depthwise.convolve(grid_of(problem), x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), lowest)
+    depthwise.convolve(_grids(problem), x.reshape(-1), w.reshape(-1), bias, y.reshape(-1), lowest)

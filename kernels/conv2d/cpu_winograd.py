@@ -27,18 +27,26 @@ def _plan(problem):
 
 def _workspace_bytes(problem):
     plan = _plan(problem)
-    return (plan.filter_elements + winograd.threads_of(problem) * plan.block_elements) * problem.itemsize
+    return (plan.filter_elements(plan.part) + winograd.threads_of(problem) * plan.block_elements) * problem.itemsize
 
 
 def _filter_bytes(problem):
-    return _plan(problem).filter_elements * problem.itemsize
+    plan = _plan(problem)
+    return plan.filter_elements(plan.columns) * problem.itemsize
 
 
 def _transform_filters(problem, w, memory):
     p, plan = problem, _plan(problem)
-    filters = memory[: _filter_bytes(p)].view(w.dtype)
-    threads = threads_for(plan.filter_elements)
-    winograd.transform_filter(w.reshape(-1), p.C * p.K, filters, plan.filter_step, p.C, p.K, plan.columns, threads)
+    _transform(p, w.reshape(-1), memory[: _filter_bytes(p)].view(w.dtype), 0, plan.columns)
+
+
+def _transform(problem, w, filters, first, columns):
+    """The points of `columns` filters, from number `first` on."""
+    p, plan = problem, _plan(problem)
+    size, step = plan.filter_elements(columns), plan.filter_step(columns)
+    winograd.transform_filter(
+        w[first:], p.C * p.K, filters[:size], step, p.C, p.K, p.K - first, columns, threads_for(size)
+    )  # fmt: skip
 
 
 @kernel(
@@ -53,25 +61,28 @@ def _transform_filters(problem, w, memory):
 def cpu_winograd(problem, x, w, bias, y, workspace, relu=False, prepared=None):
     p, plan, threads = problem, _plan(problem), winograd.threads_of(problem)
     bias = np.zeros(p.K, y.dtype) if bias is None else bias
-    memory = workspace[: _workspace_bytes(p)]
-    if prepared is None:
-        _transform_filters(p, w, memory)
-    filters = (memory if prepared is None else prepared)[: _filter_bytes(p)].view(x.dtype)
-    scratch = memory[_filter_bytes(p) :].view(x.dtype)
-    _run(
-        x.reshape(-1), filters, bias, y.reshape(-1), scratch, threads, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top,
-        p.pad_left, plan.tiles, plan.tiling, plan.block, plan.pitch, plan.point_step, plan.filter_step,
-        plan.columns, plan.group, plan.product_step,
-        plan.splits(threads, plan.tiles // ROWS, p.itemsize), x.dtype.type(0.0 if relu else -np.inf),
-    )  # fmt: skip
+    memory = workspace[: _workspace_bytes(p)].view(x.dtype)
+    filters, scratch = np.split(memory, [plan.filter_elements(plan.part)])
+    if prepared is not None:
+        filters = prepared[: _filter_bytes(p)].view(x.dtype)
+    flat_w, flat_y = w.reshape(-1), y.reshape(-1)
+    for first, columns in plan.parts(prepared is not None):
+        if prepared is None:
+            _transform(p, flat_w, filters, first, columns)
+        _run(
+            x.reshape(-1), filters, bias[first:], flat_y[first:], scratch, threads, p.H, p.W, p.C, p.P, p.Q, p.K,
+            p.K - first, p.pad_top, p.pad_left, plan.tiles, plan.tiling, plan.block, plan.pitch, plan.point_step,
+            plan.filter_step(columns), columns, plan.group, plan.product_step,
+            plan.splits(threads, plan.tiles // ROWS, columns, p.itemsize), x.dtype.type(0.0 if relu else -np.inf),
+        )  # fmt: skip
 
 
 @cpu_jit(inner=True)
 def _thread(
-    thread, x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+    thread, x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, made, top, left,
     tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
-    """A share of the tiles and of the filters."""
+    """A share of the tiles and of the filters, of which `made` are there."""
     share, split, shares = thread // splits, thread % splits, threads // splits
     units, wide = (tiles + ROWS - 1) // ROWS, VECTORS * lanes(x)
     first_k, end_k = columns // wide * split // splits * wide, columns // wide * (split + 1) // splits * wide
@@ -92,20 +103,20 @@ def _thread(
             )  # fmt: skip
             winograd.spread(
                 transform(OUTPUT_PATCH), first, count, products, group, product_step,
-                P, Q, K, min(width, K - k), 0, 0, tiling, at(y, k), at(bias, k), 0, lowest,
+                P, Q, K, min(width, made - k), 0, 0, tiling, at(y, k), at(bias, k), 0, lowest,
             )  # fmt: skip
 
 
 @cpu_jit
 def _run(
-    x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+    x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, made, top, left,
     tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
-            x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, top, left,
+            x, filters, bias, y, scratch, threads, H, W, C, P, Q, K, made, top, left,
             tiles, tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits,
             lowest,
         ),

@@ -9,7 +9,6 @@ import numpy as np
 
 from fastconv.kernels import cpu_depthwise as depthwise
 from fastconv.kernels.conv2d_backward_data.cpu_direct import grids_of
-from fastconv.kernels.cpu_transpose import transposed_filter
 from fastconv.kernels.registry import kernel
 
 
@@ -22,8 +21,7 @@ from fastconv.kernels.registry import kernel
 def cpu_depthwise(problem, gy, w, gx, workspace, relu=None):
     p = problem
     reversed_taps = workspace[: p.R * p.S * p.C * p.itemsize].view(w.dtype)
-    transposed_filter(p, w, reversed_taps)
+    reversed_taps.reshape(p.R * p.S, p.C)[...] = w.reshape(p.R * p.S, p.C)[::-1]
     no_bias = np.zeros(p.C, gx.dtype)
     lowest, gate = (-np.inf, None) if relu is None else (0, relu.reshape(-1))
-    for grid in grids_of(p):
-        depthwise.convolve(grid, gy.reshape(-1), reversed_taps, no_bias, gx.reshape(-1), lowest, gate)
+    depthwise.convolve(grids_of(p), gy.reshape(-1), reversed_taps, no_bias, gx.reshape(-1), lowest, gate)

@@ -28,7 +28,8 @@ def _plan(problem):
 
 def _workspace_bytes(problem):
     plan, turned = _plan(problem), 9 * problem.K * problem.C
-    return (turned + plan.filter_elements + winograd.threads_of(problem) * plan.block_elements) * problem.itemsize
+    blocks = winograd.threads_of(problem) * plan.block_elements
+    return (turned + plan.filter_elements(plan.part) + blocks) * problem.itemsize
 
 
 @kernel(
@@ -42,32 +43,35 @@ def _workspace_bytes(problem):
 def cpu_winograd(problem, gy, w, gx, workspace, relu=None):
     p, plan, threads = problem, _plan(problem), winograd.threads_of(problem)
     memory = workspace[: _workspace_bytes(p)].view(gy.dtype)
-    filters, rest = memory[: plan.filter_elements], memory[plan.filter_elements :]
-    scratch, turned = rest[: threads * plan.block_elements], rest[threads * plan.block_elements :]
+    size = plan.filter_elements(plan.part)
+    filters, scratch, turned = np.split(memory, [size, size + threads * plan.block_elements])
     transposed_filter(p, w, turned)
-    winograd.transform_filter(
-        turned, -p.C * p.K, filters, plan.filter_step, p.K, p.C, plan.columns, threads_for(plan.filter_elements)
-    )
     flat = gx.reshape(-1)
     x = flat if relu is None else relu.reshape(-1)
-    _run(
-        gy.reshape(-1), filters, x, flat, scratch, threads, p.N, p.H, p.W, p.C, p.P, p.Q, p.K, p.pad_top, p.pad_left,
-        plan.tiling, plan.block, plan.pitch, plan.point_step, plan.filter_step, plan.columns, plan.group,
-        plan.product_step, plan.splits(threads, p.N, p.itemsize), gx.dtype.type(np.nan if relu is None else 0),
-    )  # fmt: skip
+    for first, columns in plan.parts(False):
+        size, step = plan.filter_elements(columns), plan.filter_step(columns)
+        winograd.transform_filter(
+            turned[first:], -p.C * p.K, filters[:size], step, p.K, p.C, p.C - first, columns, threads_for(size)
+        )  # fmt: skip
+        _run(
+            gy.reshape(-1), filters, x[first:], flat[first:], scratch, threads, p.N, p.H, p.W, p.C, p.C - first, p.P,
+            p.Q, p.K, p.pad_top, p.pad_left, plan.tiling, plan.block, plan.pitch, plan.point_step, step, columns,
+            plan.group, plan.product_step, plan.splits(threads, p.N, columns, p.itemsize),
+            gx.dtype.type(np.nan if relu is None else 0),
+        )  # fmt: skip
 
 
 @cpu_jit(inner=True)
 def _thread(
-    thread, gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+    thread, gy, filters, x, gx, scratch, threads, N, H, W, C, made, P, Q, K, top, left,
     tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
-    """A share of the images and of the channels."""
+    """A share of the images and of the channels, of which `made` are there."""
     share, split, shares, wide = thread // splits, thread % splits, threads // splits, VECTORS * lanes(gy)
     first_c, end_c = columns // wide * split // splits * wide, columns // wide * (split + 1) // splits * wide
     first_image, end_image = N * share // shares, N * (share + 1) // shares
     for pixel in range(first_image * H * W, end_image * H * W):
-        for c in range(first_c, min(C, end_c)):
+        for c in range(first_c, min(made, end_c)):
             gx[pixel * C + c] = 0
     points = at(scratch, thread * POINTS * (point_step + product_step))
     products = at(points, POINTS * point_step)
@@ -87,20 +91,20 @@ def _thread(
             )  # fmt: skip
             winograd.spread(
                 transform(INPUT_GRADIENT_PATCH), first, count, products, group, product_step,
-                H, W, C, min(width, C - c), top, left, tiling, at(gx, c), at(x, c), 1, lowest,
+                H, W, C, min(width, made - c), top, left, tiling, at(gx, c), at(x, c), 1, lowest,
             )  # fmt: skip
 
 
 @cpu_jit
 def _run(
-    gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+    gy, filters, x, gx, scratch, threads, N, H, W, C, made, P, Q, K, top, left,
     tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
 ):  # fmt: skip
     parallel_for(
         _thread,
         threads,
         (
-            gy, filters, x, gx, scratch, threads, N, H, W, C, P, Q, K, top, left,
+            gy, filters, x, gx, scratch, threads, N, H, W, C, made, P, Q, K, top, left,
             tiling, block, pitch, point_step, filter_step, columns, group, product_step, splits, lowest,
         ),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from fastconv.kernels.registry import kernel
     unsupported=few.unsupported,
     workspace_bytes=few.forward_bytes,
     fuses=("relu",),
-    pays=few.pays,
+    pays=few.pays_for_memory,
 )
 def cpu_few_channels(problem, x, w, bias, y, winners, workspace, relu=False):
     few.convolve(problem, x, w, bias, y, winners, workspace, relu)

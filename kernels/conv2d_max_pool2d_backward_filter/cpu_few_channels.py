@@ -14,7 +14,7 @@ from fastconv.kernels.registry import kernel
     limited_by="FLOPs: one fused multiply-add a lane and cycle",
     unsupported=few.unsupported,
     workspace_bytes=few.filter_bytes,
-    pays=few.filter_pays,
+    pays=few.pays_for_memory,
 )
 def cpu_few_channels(problem, x, gy, winners, gw, gb, workspace):
     few.sum_filters(problem, x, gy, winners, gw, gb, workspace)
