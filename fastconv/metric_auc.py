@@ -73,13 +73,13 @@ class AUC(Metric):
         self._given = thresholds is not None
         # The first and the last lie outside of what predictions can be, so that the curve reaches its corners.
         ends = [0 - config.epsilon(), *inner, 1 + config.epsilon()]
-        self._thresholds = Thresholds(ends, [0, *inner, 1])
+        self.cuts = Thresholds(ends, [0, *inner, 1])
         self.reset_state()
 
     @property
     def thresholds(self) -> list[float]:
         """All of them, also those at the ends."""
-        return list(self._thresholds.values)
+        return list(self.cuts.values)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true, y_pred = same_rank(np.asarray(y_true), np.asarray(y_pred))
@@ -93,7 +93,10 @@ class AUC(Metric):
         elif self.label_weights is not None:
             labels = np.broadcast_to(np.asarray(self.label_weights, np.float64), y_pred.shape)
             weights = labels if weights is None else labels * weights
-        counts = self._thresholds.counts(y_true, y_pred, weights, self.multi_label)
+        self.add(self.cuts.counts(y_true, y_pred, weights, self.multi_label))
+
+    def add(self, counts: np.ndarray) -> None:
+        """Take into account what was counted elsewhere."""
         self._counts = counts if self._counts is None else self._counts + counts
 
     def reset_state(self) -> None:

@@ -22,14 +22,18 @@ class Thresholds:
     Args:
         values: in any order.
         span: the thresholds without those that were moved beyond 0 and 1; by default `values` themselves.
+
+    Attributes:
+        ascending: in that order, float32. even: whether they are evenly from 0 to 1.
+        least: how many lie below every number.
     """
 
     def __init__(self, values: Sequence[float], span: Sequence[float] | None = None) -> None:
         self.values = list(values)
         self._order = np.argsort(self.values, kind="stable")
-        self._ascending = np.asarray(self.values, np.float32)[self._order]
-        self._even = _is_even(values if span is None else span)
-        self._least = int(span is not None)
+        self.ascending = np.asarray(self.values, np.float32)[self._order]
+        self.even = _is_even(values if span is None else span)
+        self.least = int(span is not None)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,26 +53,36 @@ class Thresholds:
         columns = y_pred.shape[-1] if by_label else 1
         passed = self._passed(y_pred.reshape(-1, columns)) * columns + np.arange(columns)
         weights = np.ones(y_pred.shape) if weights is None else weights
-        sums = []
+        by_place = []
         for chosen in (y_true != 0, y_true == 0):
             share = np.where(chosen, weights, 0).reshape(-1)
-            by_place = np.bincount(passed.reshape(-1), share, (len(self) + 1) * columns).reshape(-1, columns)
+            by_place.append(np.bincount(passed.reshape(-1), share, (len(self) + 1) * columns).reshape(-1, columns))
+        ordered = self.counts_of(*by_place)
+        return ordered if by_label else ordered[..., 0]
+
+    def counts_of(self, ones: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+        """The counts, of shape (4, thresholds, columns), from sums of weights by how many thresholds are passed.
+
+        ones, zeros: of shape (thresholds + 1, columns).
+        """
+        sums = []
+        for by_place in (ones, zeros):
             positive = by_place[::-1].cumsum(axis=0)[::-1][1:]
             sums.append((positive, by_place.sum(axis=0) - positive))
         (tp, fn), (fp, tn) = sums
-        ordered = np.empty((4, len(self), columns))
+        ordered = np.empty((4, *tp.shape))
         ordered[:, self._order] = tp, fp, tn, fn
-        return ordered if by_label else ordered[..., 0]
+        return ordered
 
     def _passed(self, y_pred: np.ndarray) -> np.ndarray:
         """How many thresholds lie below each prediction; none below NaN."""
         y_pred = np.asarray(y_pred, np.float32)
         missing = np.isnan(y_pred)
-        if self._even:
+        if self.even:
             scaled = np.ceil(np.clip(y_pred, 0, 1) * np.float32(len(self) - 1))
-            places = np.maximum(np.where(missing, 0, scaled).astype(np.int64), self._least)
+            places = np.maximum(np.where(missing, 0, scaled).astype(np.int64), self.least)
         else:
-            places = np.searchsorted(self._ascending, y_pred)
+            places = np.searchsorted(self.ascending, y_pred)
         return np.where(missing, 0, places)
 
 
@@ -91,7 +105,7 @@ class ConfusionMetric(Metric):
         self, thresholds: Thresholds, top_k: int | None, class_id: int | None, name: str | None, dtype: Any
     ) -> None:
         super().__init__(name, dtype)
-        self._thresholds = thresholds
+        self.cuts = thresholds
         self.top_k = top_k
         self.class_id = class_id
         self.reset_state()
@@ -104,10 +118,14 @@ class ConfusionMetric(Metric):
             if y_pred.ndim == 1:
                 raise ValueError(f"{self.name}: class_id needs y_pred of shape (samples, classes), not {y_pred.shape}.")
             y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
-        self.counts += self._thresholds.counts(y_true, y_pred, full_weights(sample_weight, y_pred.shape))
+        self.add(self.cuts.counts(y_true, y_pred, full_weights(sample_weight, y_pred.shape)))
+
+    def add(self, counts: np.ndarray) -> None:
+        """Take into account what was counted elsewhere."""
+        self.counts += counts
 
     def reset_state(self) -> None:
-        self.counts = np.zeros((4, len(self._thresholds)))
+        self.counts = np.zeros((4, len(self.cuts)))
 
     def ratio(self, one: int, other: int) -> np.ndarray:
         """one / (one + other) for each threshold, 0 where both are 0."""

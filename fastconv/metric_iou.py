@@ -118,7 +118,11 @@ class IoU(Metric):
         if self.ignore_class is not None:
             counted &= y_true != self.ignore_class
         places = y_true[counted] * self.num_classes + y_pred[counted]
-        self.total_cm += np.bincount(places, weights[counted], self.num_classes**2).reshape(self.total_cm.shape)
+        self.add(np.bincount(places, weights[counted], self.num_classes**2))
+
+    def add(self, counts: np.ndarray) -> None:
+        """Take into account what was counted elsewhere: the confusion matrix, row after row."""
+        self.total_cm += counts.reshape(self.total_cm.shape)
 
     def reset_state(self) -> None:
         self.total_cm = np.zeros((self.num_classes, self.num_classes))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import config
+from fastconv.loss_base import fit_weights
 from fastconv.metric_accuracy import same_rank
 from fastconv.metric_base import FunctionMetric, Metric
 from fastconv.metric_confusion import full_weights
@@ -54,11 +55,7 @@ class FBetaScore(Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
-        if y_pred.ndim != 2 or y_true.shape != y_pred.shape:
-            raise ValueError(
-                f"{self.name}: y_true and y_pred must have one shape, (samples, classes), not {y_true.shape} and "
-                f"{y_pred.shape}. utils.to_categorical makes such rows of class numbers."
-            )
+        self.check(y_true, y_pred)
         if self.threshold is None:
             chosen = (y_pred >= y_pred.max(axis=-1, keepdims=True)) & (np.abs(y_pred) > _ALMOST_ZERO)
         else:
@@ -67,7 +64,19 @@ class FBetaScore(Metric):
         y_true = y_true.astype(np.float64)
         sums = np.stack([chosen * y_true, chosen * (1 - y_true), ~chosen * y_true]) * weights
         # (right, wrong, missed) for each class, or together.
-        self._sums = self._sums + sums.sum(axis=(1, 2) if self.average == "micro" else 1)
+        self.add(sums.sum(axis=(1, 2) if self.average == "micro" else 1))
+
+    def check(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
+        """ValueError if they are no rows of classes of one shape."""
+        if y_pred.ndim != 2 or y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"{self.name}: y_true and y_pred must have one shape, (samples, classes), not {y_true.shape} and "
+                f"{y_pred.shape}. utils.to_categorical makes such rows of class numbers."
+            )
+
+    def add(self, sums: np.ndarray) -> None:
+        """Take into account what was summed elsewhere: right, wrong, missed."""
+        self._sums = self._sums + sums
 
     def reset_state(self) -> None:
         self._sums = np.zeros((3, 1)) if self.average != "micro" else np.zeros(3)
@@ -133,13 +142,27 @@ class R2Score(Metric):
         self.reset_state()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_true, y_pred = same_rank(np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64))
+        y_true, y_pred = self.check(np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64))
+        weights = fit_weights(np.asarray(1.0 if sample_weight is None else sample_weight, np.float64), y_pred.shape)
+        errors = (np.square(y_true - y_pred) * weights).sum(axis=0)
+        self.add(np.stack([*self.of_targets(y_true, weights), errors]), y_true.size)
+
+    def check(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both in one shape; ValueError if that is not (samples, outputs)."""
+        y_true, y_pred = same_rank(y_true, y_pred)
         if y_pred.ndim != 2:
             raise ValueError(f"{self.name}: y_pred must have shape (samples, outputs), not {y_pred.shape}.")
-        weights = full_weights(1.0 if sample_weight is None else sample_weight, y_pred.shape)
-        parts = np.stack([np.ones_like(y_true), y_true, y_true * y_true, np.square(y_true - y_pred)])
-        self._sums = self._sums + (parts * weights).sum(axis=1)
-        self._samples += y_true.size
+        return y_true, y_pred
+
+    @staticmethod
+    def of_targets(y_true: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Each output's weighted sums of 1, y_true and its square."""
+        return (np.stack([np.ones_like(y_true), y_true, y_true * y_true]) * weights).sum(axis=1)
+
+    def add(self, sums: np.ndarray, samples: int) -> None:
+        """Take into account what was summed elsewhere: weights, targets, their squares, and squared errors."""
+        self._sums = self._sums + sums
+        self._samples += samples
 
     def reset_state(self) -> None:
         self._sums = np.zeros((4, 1))

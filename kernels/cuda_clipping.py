@@ -57,9 +57,17 @@ def clip_by_norm(gradient: Any, tables: tuple[Any, Any], shares: Any, scales: An
         shares, scales: float32 to write on, one element a chunk and one a norm.
     """
     table, norms = tables
-    squares = Launch(_square_sums, (len(table),), (THREADS,), (gradient, table, shares))
     factors = Launch(_shortenings, (len(norms),), (THREADS,), (shares, norms, scales, float32(longest)))
-    return [squares, factors, Launch(_scale, (len(table),), (THREADS,), (gradient, table, scales))]
+    return [
+        square_sums(gradient, table, shares),
+        factors,
+        Launch(_scale, (len(table),), (THREADS,), (gradient, table, scales)),
+    ]
+
+
+def square_sums(array: Any, table: Any, shares: Any) -> Launch:
+    """shares[chunk] = the sum of the squares of a chunk of the array."""
+    return Launch(_square_sums, (len(table),), (THREADS,), (array, table, shares))
 
 
 @cuda_jit(FLOATS, INTS, FLOATS, launch_bounds=THREADS)

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
-from fastconv.kernels.cuda_sums import block_sum, warp_sum
+from fastconv.kernels.cuda_sums import warp_max, warp_sum
 
 WARP = 32
 ROWS = 8  # of a block
@@ -43,6 +43,7 @@ def loss(
     fused: bool = False,
     epsilon: float = 1e-7,
     parameter: float = 0.0,
+    scale: float = 1.0,
 ) -> list[Launch]:
     """One value for each row of y_pred and, where wanted, the gradient of the sum of values times factors.
 
@@ -53,35 +54,15 @@ def loss(
             input.
         epsilon: keeps probabilities off 0 and 1.
         parameter: HUBER's delta, or how many IN_TOP takes.
+        scale: what the gradient is multiplied by.
     """
     rows = y_pred.size // columns
     has_gradient = int(gradient is not None)
     arrays = (y_pred, targets, factors, values, y_pred if gradient is None else gradient)
     kernel = _of_rows if kind <= COSINE else _of_columns if kind <= KL else _matches
-    numbers = (rows, columns, kind, int(labels), int(fused), has_gradient, float32(epsilon), float32(parameter))
+    flags = (int(labels), int(fused), has_gradient)
+    numbers = (rows, columns, kind, *flags, *map(float32, (epsilon, parameter, scale)))
     return [Launch(kernel, (-(-rows // ROWS),), (WARP, ROWS), (*arrays, *numbers))]
-
-
-def weighted_sum(values: Any, factors: Any, totals: Any, row: Any, column: int) -> list[Launch]:
-    """totals[row, column] = the sum of values times factors.
-
-    Args:
-        values, factors: of one size.
-        totals: (rows, columns).
-        row: one number, float32, which may change from launch to launch.
-    """
-    return [
-        Launch(_weighted_sum, (1,), (THREADS,), (values, factors, totals, row, values.size, column, totals.shape[1]))
-    ]
-
-
-@device_function
-def _warp_max(value):
-    for bits in (16, 8, 4, 2, 1):
-        other = cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
-        if not other <= value:
-            value = other
-    return value
 
 
 @device_function
@@ -97,11 +78,13 @@ def _clip(x, low, high):
 
 
 @cuda_jit(
-    *(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, int32, int32, int32, int32, float32, float32),
+    *(FLOATS,) * 5,
+    *(int32,) * 6,
+    *(float32,) * 3,
     launch_bounds=THREADS,
 )
 def _of_rows(
-    y_pred, targets, factors, values, gradient, rows, columns, kind, labels, fused, has_gradient, epsilon, unused
+    y_pred, targets, factors, values, gradient, rows, columns, kind, labels, fused, has_gradient, epsilon, unused, scale
 ):
     lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
     if row >= uint32(rows):
@@ -132,7 +115,7 @@ def _of_rows(
             c += p * t
         column = uint32(column + WARP)
     if kind == CROSSENTROPY_OF_LOGITS or kind == CATEGORICAL_HINGE:
-        a = _warp_max(a)
+        a = warp_max(a)
     else:
         a = warp_sum(a)
     b, c = warp_sum(b), warp_sum(c)
@@ -181,7 +164,7 @@ def _of_rows(
         values[row] = value
 
     if has_gradient:
-        factor = factors[row]
+        factor = factors[row] * scale
         column = lane
         while column < uint32(columns):
             i = uint32(first + column)
@@ -283,11 +266,13 @@ def _slope(kind, p, t, fused, epsilon, delta):
 
 
 @cuda_jit(
-    *(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, int32, int32, int32, int32, float32, float32),
+    *(FLOATS,) * 5,
+    *(int32,) * 6,
+    *(float32,) * 3,
     launch_bounds=THREADS,
 )
 def _of_columns(
-    y_pred, targets, factors, values, gradient, rows, columns, kind, labels, fused, has_gradient, epsilon, delta
+    y_pred, targets, factors, values, gradient, rows, columns, kind, labels, fused, has_gradient, epsilon, delta, scale
 ):
     lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
     if row >= uint32(rows):
@@ -297,7 +282,7 @@ def _of_columns(
         share = float32(1) / float32(columns)
     value, factor = float32(0), float32(0)
     if has_gradient:
-        factor = factors[row]
+        factor = factors[row] * scale
     column = lane
     while column < uint32(columns):
         i = uint32(row * columns + column)
@@ -312,11 +297,26 @@ def _of_columns(
 
 
 @cuda_jit(
-    *(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, int32, int32, int32, int32, float32, float32),
+    *(FLOATS,) * 5,
+    *(int32,) * 6,
+    *(float32,) * 3,
     launch_bounds=THREADS,
 )
 def _matches(
-    y_pred, targets, factors, values, gradient, rows, columns, kind, labels, fused, has_gradient, epsilon, parameter
+    y_pred,
+    targets,
+    factors,
+    values,
+    gradient,
+    rows,
+    columns,
+    kind,
+    labels,
+    fused,
+    has_gradient,
+    epsilon,
+    parameter,
+    scale,
 ):
     lane, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x * ROWS + cuda.threadIdx.y)
     if row >= uint32(rows):
@@ -373,17 +373,3 @@ def _first_largest(x, first, columns, lane):
         elif not is_nan and (is_other_nan or other > largest):
             largest, place = other, other_place
     return place
-
-
-@cuda_jit(FLOATS, FLOATS, FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
-def _weighted_sum(values, factors, totals, row, count, column, columns):
-    shares = cuda.shared.array(THREADS, float32)
-    thread = uint32(cuda.threadIdx.x)
-    total = float32(0)
-    i = thread
-    while i < uint32(count):
-        total += values[i] * factors[i]
-        i = uint32(i + THREADS)
-    total = block_sum(shares, thread, THREADS, total)
-    if thread == uint32(0):
-        totals[uint32(uint32(row[0]) * columns + column)] = total

@@ -11,9 +11,9 @@ from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, float32, int32, uint32
 from fastconv.kernels.cuda_sums import block_sum
+from fastconv.kernels.cuda_totals import SHARES, add_shares
 
 THREADS = 256
-SHARES = 256  # that a sum has at most
 
 
 def penalise(value: Any, gradient: Any, l1: float, l2: float) -> list[Launch]:
@@ -32,8 +32,8 @@ def penalty(value: Any, l1: float, l2: float, shares: Any, totals: Any, row: Any
     """
     count = min(SHARES, -(-value.size // THREADS))
     stages = (value, shares, value.size, count, float32(l1), float32(l2))
-    added = (shares, totals, row, count, column, totals.shape[1])
-    return [Launch(_penalty_shares, (count,), (THREADS,), stages), Launch(_add_shares, (1,), (THREADS,), added)]
+    added = add_shares(shares, count, totals, row, column)
+    return [Launch(_penalty_shares, (count,), (THREADS,), stages), added]
 
 
 def cosines(matrix: Any, by_rows: bool, norms: Any, found: Any, epsilon: float) -> list[Launch]:
@@ -93,18 +93,6 @@ def _penalty_shares(value, shares, count, blocks, l1, l2):
     total = block_sum(parts, thread, THREADS, total)
     if thread == uint32(0):
         shares[uint32(cuda.blockIdx.x)] = total
-
-
-@cuda_jit(FLOATS, FLOATS, FLOATS, int32, int32, int32, launch_bounds=THREADS)
-def _add_shares(shares, totals, row, count, column, columns):
-    parts = cuda.shared.array(THREADS, float32)
-    thread = uint32(cuda.threadIdx.x)
-    total = float32(0)
-    if thread < uint32(count):
-        total = shares[thread]
-    total = block_sum(parts, thread, THREADS, total)
-    if thread == uint32(0):
-        totals[uint32(uint32(row[0]) * columns + column)] = total
 
 
 @cuda_jit(FLOATS, FLOATS, int32, int32, int32, float32, launch_bounds=THREADS)

@@ -14,6 +14,16 @@ def warp_sum(value):
 
 
 @device_function
+def warp_max(value):
+    """The largest number of a warp, or NaN where there is one, in every lane."""
+    for bits in (16, 8, 4, 2, 1):
+        other = cuda.shfl_xor_sync(0xFFFFFFFF, value, bits)
+        if not other <= value:
+            value = other
+    return value
+
+
+@device_function
 def block_sum(shares, thread, threads, value):
     """The sum over a block, in every thread; `threads` is a power of two. shares: shared memory, a number a thread."""
     shares[thread] = value

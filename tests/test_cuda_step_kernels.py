@@ -15,6 +15,8 @@ from fastconv.kernels import (
     cuda_global_max,
     cuda_penalties,
     cuda_strided,
+    cuda_tallies,
+    cuda_totals,
     cuda_units,
 )
 from fastconv.testing import SimulationError
@@ -189,7 +191,36 @@ def check_global_max(kernels):
     close(gx, winners * (gy / winners.sum((1, 2)))[:, None, None])
 
 
+def check_totals(kernels):
+    values, factors = numbers(2, 70_000)
+    for count in (5, 70_000):
+        totals, shares = np.full((2, 3), np.nan, "float32"), np.full(kernels.SHARES, np.nan, "float32")
+        given = values[:count], factors[:count], shares, totals, np.array([1], "float32"), 2
+        run(kernels.weighted_sum(*given))
+        np.testing.assert_allclose(totals[1, 2], (values * factors)[:count].sum(dtype=float), rtol=1e-4)
+        assert np.isnan(totals).sum() == 5
+
+
+def check_tallies(kernels):
+    kernels.ROWS, rows, size = 16, 37, 300
+    places = np.random.default_rng(0).integers(-1, size + 1, (rows, 2)).astype("float32")
+    weights = numbers(rows, 2) ** 2
+    shares = np.full((kernels.shares_of(rows), 2, size), np.nan, "float32")
+    sums = np.zeros((2, size, 2), "float32")
+    sums[:, :, 0], sums[0, 0] = 2.0**24, (np.inf, 0)
+    for _ in range(3):
+        run(kernels.tally(places, weights, shares, sums))
+    found = kernels.total(sums)
+    assert found[0, 0] == np.inf
+    for group in range(2):
+        counts = (places[:, group] >= 0) & (places[:, group] < size)
+        expected = np.bincount(places[counts, group].astype(int), weights[counts, group], size)
+        close((found[group] - 2.0**24)[1:], 3 * expected[1:])
+
+
 CHECKS = {
+    cuda_totals: check_totals,
+    cuda_tallies: check_tallies,
     cuda_batch_norm: check_batch_norm,
     cuda_global_max: check_global_max,
     cuda_units: check_sums,
@@ -223,7 +254,12 @@ PLANTED = [
     (cuda_batch_norm, "chunk * ROWS + share", "chunk * SHARES + share"),
     (cuda_batch_norm, "scale * scale * product", "scale * product"),
     (cuda_batch_norm, "(min(int32(ROWS), int32(rows - int32(chunk * ROWS))))) / ", "(ROWS)) / "),
-    (cuda_penalties, "thread < uint32(count)", "thread < uint32(count - 1)"),
+    (cuda_totals, "thread < uint32(count)", "thread < uint32(count - 1)"),
+    (cuda_totals, "i + blocks * THREADS", "i + THREADS"),
+    (cuda_tallies, "(more - taken)", "(more + taken)"),
+    (cuda_tallies, "part * groups + group", "part + group"),
+    (cuda_tallies, "        cuda.syncthreads()\n        count", "        count"),
+    (cuda_tallies, "int32(end - first)", "int32(THREADS)"),
     (cuda_penalties, "i + blocks * THREADS", "i + THREADS"),
     (cuda_penalties, " - along * matrix[place] / norms[row])", ")"),
 ]

@@ -1,6 +1,7 @@
 """Data in a GPU's memory as `fit`, `evaluate` and `predict` take them: never over the host."""
 
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -75,6 +76,25 @@ def test_images_of_channels_first():
     with lab(), device("gpu"):
         found = a_model("channels_first").predict(Tensor(x), verbose=0)
         np.testing.assert_array_equal(found, a_model("channels_first").predict(x, verbose=0))
+
+
+def test_several_inputs_some_of_them_on_the_host():
+    found = []
+    numbers = X[:, 0, 0]
+    for images, others in ((X, numbers), (Data(X), numbers), (Tensor(X), Data(numbers))):
+        keras.utils.set_random_seed(1)
+        first, second = layers.Input((4, 3, 2)), layers.Input((2,))
+        x = layers.Concatenate()([layers.Flatten()(first), second])
+        model = keras.Model([first, second], layers.Dense(2, activation="softmax")(x))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with lab(), device("gpu"):
+            losses = model.fit([images, others], Y, batch_size=4, verbose=0).history["loss"]
+            found.append([losses, model.predict([images, others], verbose=0), *model.get_weights()])
+        with device("cpu"), pytest.raises(TypeError, match="GPU's memory") if images is not X else nullcontext():
+            model.predict([images, others], verbose=0)
+    for others in found[1:]:
+        for one, other in zip(others, found[0], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_model_on_the_cpu_does_not_take_them_in_silence():

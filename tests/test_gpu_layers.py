@@ -6,8 +6,6 @@ from lab import lab
 
 import fastconv as keras
 from fastconv import activations, device, layers, optimizers
-from fastconv.gpu.network import check
-from fastconv.gpu.recorded import Unsupported
 
 X = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 2, 5)
@@ -227,10 +225,3 @@ def test_images_of_channels_first_are_joined_and_added():
         return layers.Conv2D(1, 1, **of)(layers.Concatenate(axis=1)([layers.Add()([a, b]), x]))
 
     same_on_both(build)
-
-
-def test_a_model_with_two_outputs_is_refused():
-    image = layers.Input((4, 6, 3))
-    model = keras.Model(image, [layers.Flatten()(image), layers.Conv2D(1, 1)(image)])
-    with pytest.raises(Unsupported, match="has 1 inputs and 2 outputs; a GPU runs models with one of each"):
-        check(model)

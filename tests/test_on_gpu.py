@@ -86,6 +86,41 @@ def test_a_cuda_graph_holds_the_launches(case):
     assert close(cupy.asnumpy(y, stream=stream), case)
 
 
+def trained(device):
+    """What five steps on a device give: all losses, metrics and weights of a model with two inputs and outputs."""
+    import fastconv as keras
+    from fastconv import layers, losses, metrics
+
+    def ours(y_true, y_pred):
+        return np.abs(y_true - y_pred).max(axis=-1)
+
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    images, numbers = rng.normal(size=(18, 6, 5, 2)).astype("float32"), rng.normal(size=(18, 3)).astype("float32")
+    masks, values = (rng.random((18, 6, 5, 1)) < 0.4).astype("float32"), rng.normal(size=(18, 2)).astype("float32")
+    first, second = layers.Input((6, 5, 2)), layers.Input((3,))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(first)
+    mask = layers.Conv2D(1, 1, activation="sigmoid", name="mask")(x)
+    value = layers.Dense(2, name="value")(layers.Concatenate()([layers.GlobalAveragePooling2D()(x), second]))
+    model = keras.Model([first, second], [mask, value])
+    counted = [metrics.AUC(20), metrics.BinaryIoU(), metrics.Precision(), "binary_accuracy"]
+    of_values = [metrics.R2Score(), metrics.PearsonCorrelation(), ours]
+    model.compile("lamb", [losses.Tversky(0.3, 0.7), "huber"], [1, 0.5], [counted, of_values], [None, [ours]])
+    with keras.device(device):
+        history = model.fit([images, numbers], [masks, values], batch_size=4, epochs=1, verbose=0, shuffle=False)
+        outputs = model.predict([images, numbers], verbose=0)
+    return [*(np.array(values) for values in history.history.values()), *outputs, *model.get_weights()]
+
+
+def test_a_training_gives_the_cpus_losses_metrics_and_weights():
+    """With steps replayed as graphs, and predictions that come to the host while the next step runs."""
+    found, expected = trained("gpu"), trained("cpu")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    for one, other in zip(trained("gpu"), found, strict=True):
+        np.testing.assert_array_equal(one, other, "same seed, same bits")
+
+
 def test_noise_has_the_cpus_bits():
     cupy = pytest.importorskip("cupy")
     expected = np.empty(100_003, "float32")

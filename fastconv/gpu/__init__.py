@@ -10,7 +10,8 @@
     along.py       arrays seen as rows along some axes
     penalties.py   what regularizers add
     network.py     the layers of a model, forward and backward
-    objective.py   what a loss and metrics add
+    objective.py   what losses and metrics add; judges.py, tallies.py, watched.py
+                   those that are sums of values, those that count, and those that the host computes
     updates.py     what an optimizer adds
     options.py     what a program is made from that a user may change between steps
     runner.py      the steps that `fit`, `evaluate` and `predict` ask for

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.gpu.recorded import Recorded, Unsupported
-from fastconv.kernels import cuda_affine, cuda_resample, cuda_strided, cuda_tone, cuda_units
+from fastconv.kernels import cuda_affine, cuda_resample, cuda_strided, cuda_tone
 from fastconv.layers import CenterCrop, Layer, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, Resizing
 from fastconv.layers.layout import from_last, last, to_last
 from fastconv.layers.resizing import FixedSize, Window
@@ -140,7 +140,7 @@ class _Tone(_Images):
     def sums(self, images: Any) -> Any:
         """Those of the pixels of each channel, (N, C)."""
         sums = self.empty((len(images), images.shape[-1]))
-        self._recorder.add(cuda_units.sum_over(images, (1, 2), sums))
+        self._recorder.sum_over(images, (1, 2), sums)
         return sums
 
     def change_back(self, gy: Any) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 from fastconv.gpu.rows import Rows
 from fastconv.kernels import cuda
 
-_BLOCKS = 2  # in which batches wait: one is on its way while the other is written
-_TO_DEVICE, _WITHIN_DEVICE = 1, 3  # cudaMemcpyKind
+BLOCKS = 2  # in which what comes and goes waits: one is on its way while the other is written or read
+_TO_DEVICE, _TO_HOST, _WITHIN_DEVICE = 1, 2, 3  # cudaMemcpyKind
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
@@ -120,11 +120,11 @@ class Inlet:
             return
         cupy = memory.arrays
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._pinned = [_pinned(cupy, 4 * size) for _ in range(_BLOCKS)]
+        self._pinned = [_pinned(cupy, 4 * size) for _ in range(BLOCKS)]
         self._hosts = [np.frombuffer(pinned, np.float32, size) for pinned in self._pinned]
-        self._waiting = [memory.zeros((size,)) for _ in range(_BLOCKS)]
-        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(_BLOCKS)]
-        self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(_BLOCKS)]
+        self._waiting = [memory.zeros((size,)) for _ in range(BLOCKS)]
+        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
+        self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
 
     def begin(self) -> np.ndarray:
         """Memory of the host for the next step's block, float32; waits until it is free."""
@@ -148,6 +148,36 @@ class Inlet:
         self._taken[turn].record(stream)
 
 
+class Outlet:
+    """Where the host gets an array after each step while later steps run: blocks of pinned memory that take turns."""
+
+    def __init__(self, memory: Memory, array: Any) -> None:
+        self._memory, self._array = memory, array
+        shape, size = array.shape, array.size
+        if memory.simulated:
+            self._hosts = [np.zeros(shape, np.float32) for _ in range(BLOCKS)]
+            return
+        cupy = memory.arrays
+        self._pinned = [_pinned(cupy, 4 * size) for _ in range(BLOCKS)]
+        self._hosts = [np.frombuffer(pinned, np.float32, size).reshape(shape) for pinned in self._pinned]
+        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(BLOCKS)]
+
+    def send(self, turn: int) -> None:
+        """Queue: what the array then holds goes to a block, counted from 0."""
+        if self._memory.simulated:
+            np.copyto(self._hosts[turn], self._array)
+            return
+        host, stream, runtime = self._hosts[turn], self._memory.stream, self._memory.arrays.cuda.runtime
+        runtime.memcpyAsync(host.ctypes.data, self._array.data.ptr, host.nbytes, _TO_HOST, stream.ptr)
+        self._arrived[turn].record(stream)
+
+    def take(self, turn: int) -> np.ndarray:
+        """What was sent to a block; waits for it."""
+        if not self._memory.simulated:
+            self._arrived[turn].synchronize()
+        return self._hosts[turn]
+
+
 def _pinned(cupy: Any, size: int) -> Any:
     """So many bytes of the host's memory that stay where they are, for copies to the device beside its work."""
     try:
@@ -156,7 +186,7 @@ def _pinned(cupy: Any, size: int) -> Any:
         if getattr(error, "status", _OUT_OF_MEMORY) != _OUT_OF_MEMORY:
             raise
         raise MemoryError(
-            f"the host's memory is full, not the GPU's: {_BLOCKS} blocks of {size / 2**20:.1f} MiB, where batches wait "
+            f"the host's memory is full, not the GPU's: {BLOCKS} blocks of {size / 2**20:.1f} MiB, where batches wait "
             "for the GPU, could not be pinned (page-locked: they must not be swapped out). Use a smaller batch_size, "
             "end other programs, give a container or WSL more memory, or put x into the GPU's memory once and train "
             "with that array."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastconv.gpu import elementwise, images, layers, merging, noise, normalization, reshaping, sample_normalization
@@ -25,7 +26,7 @@ class Network:
     """The layers of a model, written down with a recorder.
 
     Args:
-        plan: of the model, which has one input and one output.
+        plan: of the model.
         parameters: where the weights are.
         numbers: id of a step -> what it reads anew each time, on the device; see `Recorded.numbers`.
     """
@@ -39,29 +40,34 @@ class Network:
         self._penalties: dict[int, Penalty] = {}
         self._again: dict[int, Any] = {}
 
-    def forward(self, x: Any, training: bool) -> Any:
-        """The output for `x`, in the order of its axes."""
-        values = self._values = self._plan.values([x])
+    def forward(self, inputs: Sequence[Any], training: bool) -> list[Any]:
+        """The outputs, each in the order of its axes."""
+        values = self._values = self._plan.values(inputs)
         for step in self._plan.steps:
             made = recorded_class(step.layer)(step, self)
             self._recorded[id(step)] = self._of_layer[id(step.layer)] = made
             taken = values[step.source] if isinstance(step.source, int) else [values[place] for place in step.source]
             values[step.target] = made.forward(taken, in_training(step, training))
-        y = values[self._plan.outputs[0]]
+        return [self._in_order(values[place]) for place in self._plan.outputs]
+
+    def _in_order(self, y: Any) -> Any:
         if y.flags.c_contiguous:
             return y
         turned = self.recorder.memory.zeros(y.shape)
         self.recorder.add(cuda_strided.copy(y, turned))
         return turned
 
-    def backward(self, plan: BackwardPlan, gy: Any, through_activation: bool) -> None:
-        """The gradients of the weights, from that of the output; see `Layer.backward`."""
+    def backward(self, plan: BackwardPlan, grads: Sequence[Any], combined: Collection[int]) -> None:
+        """The gradients of the weights, from those of the outputs; see `BackwardPlan.run`."""
         gradients: list[Any] = [None] * self._plan.size
-        (last,) = self._plan.outputs
-        gradients[last] = gy
+        for place, gy in zip(self._plan.outputs, grads, strict=True):
+            if gradients[place] is None:
+                gradients[place] = gy
+            else:  # an output that the model gives twice
+                self.recorder.add(cuda_strided.combine(cuda_strided.ADD, gradients[place], gy, gradients[place]))
+        past = [self._plan.outputs[index] for index in combined]
         for back in plan.steps:
-            through = back.through_activation and (through_activation or back.step.target != last)
-            self._step_back(back, gradients, through)
+            self._step_back(back, gradients, back.through_activation and back.step.target not in past)
 
     def _step_back(self, back: BackwardStep, gradients: list[Any], through_activation: bool) -> None:
         step = back.step
@@ -111,13 +117,7 @@ def in_training(step: Step, training: bool) -> bool:
 
 def check(model: Any) -> None:
     """Raise `Unsupported` unless there are kernels for all layers of the model."""
-    plan = model.forward_plan
-    if plan.inputs != 1 or len(plan.outputs) != 1:
-        raise Unsupported(
-            f'the model "{model.name}" has {plan.inputs} inputs and {len(plan.outputs)} outputs; a GPU runs models '
-            "with one of each: use the device 'cpu'."
-        )
-    for layer in plan.layers:
+    for layer in model.forward_plan.layers:
         recorded_class(layer)
 
 

@@ -1,4 +1,7 @@
-"""`Program`: launches in their order, on the same arrays each time; `Recorder`: what they are written down with."""
+"""`Program`: launches in their order, on the same arrays each time; `Recorder`: what they are written down with.
+
+Where the host has to do something in between, a program is several: `Interrupted`.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,13 @@ class Recorder:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._parts: list[Callable[[Any], Sequence[Launch]]] = []
+        self._stages: list[list[Callable[[Any], Sequence[Launch]]]] = [[]]
+        self._calls: list[Callable[[], None]] = []
         self._scratch_bytes = 0
 
     def add(self, launches: Sequence[Launch]) -> None:
         """Launches that need no scratch memory."""
-        self._parts.append(lambda scratch: launches)
+        self._stages[-1].append(lambda scratch: launches)
 
     def sum_over(self, x: Any, axes: Sequence[int], y: Any) -> None:
         """y = the sums of x over `axes`; x lies in the order of its axes."""
@@ -44,13 +48,21 @@ class Recorder:
         chosen = kernel_on_gpu(op, problem, algorithm)
         epilogue = {"relu": relu} if relu is not None and "relu" in chosen.fuses else {}
         self._scratch_bytes = max(self._scratch_bytes, chosen.workspace_bytes(problem))
-        self._parts.append(lambda scratch: chosen.run(problem, *arrays, scratch, **epilogue))
+        self._stages[-1].append(lambda scratch: chosen.run(problem, *arrays, scratch, **epilogue))
         return bool(epilogue)
 
-    def program(self) -> Program:
+    def interrupt(self, call: Callable[[], None]) -> None:
+        """Write down: the host calls `call`, which waits by itself for what it needs of the launches before."""
+        self._calls.append(call)
+        self._stages.append([])
+
+    def program(self) -> Program | Interrupted:
         """All that was written down."""
         scratch = self.memory.zeros((self._scratch_bytes,), "uint8")
-        return Program(self.memory, [launch for part in self._parts for launch in part(scratch)])
+        programs = [
+            Program(self.memory, [launch for part in stage for launch in part(scratch)]) for stage in self._stages
+        ]
+        return Interrupted(programs, self._calls) if self._calls else programs[0]
 
 
 class Program:
@@ -100,3 +112,22 @@ class Program:
             return
         self._graph = graph
         graph.launch(stream=stream)
+
+
+class Interrupted:
+    """Programs, and what the host does between one and the next."""
+
+    def __init__(self, programs: Sequence[Program], calls: Sequence[Callable[[], None]]) -> None:
+        self._programs, self._calls = programs, calls
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Those of all programs."""
+        return [launch for program in self._programs for launch in program.launches]
+
+    def run(self) -> None:
+        """Queue all launches, and do the host's part."""
+        self._programs[0].run()
+        for call, program in zip(self._calls, self._programs[1:], strict=True):
+            call()
+            program.run()

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.gpu import objective as objective_module
 from fastconv.gpu import updates
 from fastconv.gpu.memory import Inlet, Memory
 from fastconv.gpu.network import Network, check, in_training, recorded_class
-from fastconv.gpu.objective import Scores
+from fastconv.gpu.objective import AllScores, Kept, Row
 from fastconv.gpu.options import Options
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.rows import Rows
 from fastconv.layers.layout import from_last, last
+from fastconv.models.objectives import Objectives
+from fastconv.models.parts import batch_shape, each
 from fastconv.models.plan import ForwardPlan, Step
 
 _ROWS = 256  # steps whose sums wait on the device before the host takes them
@@ -34,12 +35,11 @@ class Runner:
         model, memory, parameters: what it was made for, where its arrays are, and the weights there.
 
     Raises:
-        Unsupported: a layer, loss, metric or optimizer of the model runs on the CPU only; the message names it.
+        Unsupported: a layer or the optimizer of the model runs on the CPU only; the message names it.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._objective = model._objective
         check(model)
         plan = model.backward_plan if model.compiled else None
         optimizer = model.optimizer if plan is not None and plan.variables else None
@@ -57,7 +57,8 @@ class Runner:
         self.parameters = Parameters(self.memory, trained, others, slots)
         self._steps: dict[Any, _Step] = {}
         self._totals: Any = None
-        self._pending: list[tuple[list[float], int]] = []
+        self._pending: list[tuple[AllScores, list[float], list[float], int]] = []
+        self.kept = Kept(self.memory)
 
     @staticmethod
     def key(model: Any) -> tuple[Any, ...]:
@@ -70,16 +71,16 @@ class Runner:
         """Whether the model is still what it was made for."""
         return self.made_for == self.key(model)
 
-    def prepare(self, kind: str, x: Any, y: np.ndarray | None = None, sample_weight: np.ndarray | None = None) -> _Step:
+    def prepare(self, kind: str, x: Any, y: Any = None, sample_weight: Any = None) -> _Step:
         """The program of a step for batches like this one: "train", "test" or "predict".
 
         Raises:
-            Unsupported: as for the class; for a loss or metric that has not met data before it is known here.
             MemoryError: the device has no room for its arrays.
         """
         if kind == "train" and self.model.optimizer.only_collects:
             kind = "collect"
-        key = kind, x.shape, type(x), None if y is None else (y.shape, y.dtype.kind)
+        inputs = [(part.shape, type(part)) for part in each(x)]
+        key = kind, *map(tuple, (inputs, _looks(y), _looks(sample_weight)))
         step = self._steps.get(key)
         if step is None or not step.options.still_hold():
             self._forget(key)
@@ -89,30 +90,32 @@ class Runner:
     def _forget(self, key: Any) -> None:
         """Let go of a program, whose memory others may have once it has run."""
         if self._steps.pop(key, None) is not None:
+            self.settle()
             self.memory.wait()
 
-    def train(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def train(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Queue one training step."""
         self._run("train", x, y, sample_weight)
         self.parameters.changed()
         self.model.optimizer.count_step()
 
-    def test(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def test(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Queue one step of evaluation."""
         self._run("test", x, y, sample_weight)
 
-    def predict(self, x: Any) -> np.ndarray:
-        """The model's outputs, a new array of the host."""
+    def predict(self, x: Any) -> list[np.ndarray]:
+        """The model's outputs, new arrays of the host."""
         step = self._run("predict", x, None, None)
-        return self.memory.download(step.y_pred)
+        return [self.memory.download(y_pred) for y_pred in step.y_preds]
 
     def settle(self) -> None:
         """Wait for all steps that were queued, and take their sums into the model's loss and metrics."""
         if self._pending:
             sums = self.memory.download(self._totals).astype(np.float64)
-            for row, (counts, width) in zip(sums, self._pending, strict=False):
-                objective_module.take(self._objective, row[:width], counts, float(row[width:].sum()))
+            for row, (scores, counts, by_hand, width) in zip(sums, self._pending, strict=False):
+                scores.take(row[:width], counts, by_hand)
             self._pending.clear()
+        self.kept.settle()
 
     def release(self) -> None:
         """Bring everything back to the host; the runner is not used any more."""
@@ -126,14 +129,15 @@ class Runner:
     def __reduce__(self) -> Any:
         return type(None), ()
 
-    def _run(self, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None) -> _Step:
+    def _run(self, kind: str, x: Any, y: Any, sample_weight: Any) -> _Step:
         step = self.prepare(kind, x, y, sample_weight)
         self.parameters.push()
         if y is not None and len(self._pending) == _ROWS:
             self.settle()
         counts = step.run(x, y, sample_weight, len(self._pending))
-        if y is not None:
-            self._pending.append((counts, len(counts)))
+        if step.scores is not None:
+            self._pending.append((step.scores, counts, step.scores.by_hand, step.width))
+            step.scores.queued(y, sample_weight)
         return step
 
     def totals(self, width: int) -> Any:
@@ -147,9 +151,7 @@ class Runner:
 class _Step:
     """One kind of step for one shape of batch; `options` are those that it was made from."""
 
-    def __init__(
-        self, runner: Runner, kind: str, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None
-    ) -> None:
+    def __init__(self, runner: Runner, kind: str, x: Any, y: Any, sample_weight: Any) -> None:
         model, memory = runner.model, runner.memory
         self._model, self._memory = model, memory
         self.options = Options(model, kind)
@@ -158,72 +160,98 @@ class _Step:
             model.optimizer.check_variables(model.backward_plan.variables)
         plan = model.forward_plan
         self._numbers, self._drawing = updates.NUMBERS + 1, []
-        for step, shape in zip(plan.steps, _shapes_taken(plan, [x.shape]), strict=True):
+        taken_shapes = _shapes_taken(plan, [part.shape for part in each(x)])
+        for step, shape in zip(plan.steps, taken_shapes, strict=True):
             count = recorded_class(step.layer).numbers(step.layer, shape) if in_training(step, self._trains) else 0
             if count:
                 self._drawing.append(_Drawing(step, shape, slice(self._numbers, self._numbers + count)))
                 self._numbers += count
-        self._scores: Scores | None = None
+        self.scores: AllScores | None = None
         given: list[np.ndarray] = []
         if y is not None:
-            self._scores = Scores(model._objective, model.compute_output_shape(x.shape))
-            given, _ = self._scores.of_batch(y, sample_weight)
+            self.scores = AllScores(model._objective, self._output_shapes(x), y, runner.kept)
+            given, _ = self.scores.of_batch(y, sample_weight)
         formats = (layer.data_format for layer in plan.layers if hasattr(layer, "data_format"))
         self._format = next(formats, "channels_last")
-        self._format = self._format if x.ndim == 4 else "channels_last"
         # Rows that lie on the device already do not come by the inlet.
-        self._rows = memory.zeros((x.size,)) if isinstance(x, Rows) else None
+        self._rows = [memory.zeros((part.size,)) if isinstance(part, Rows) else None for part in each(x)]
         sizes = self._sizes(x, given)
         self._inlet = Inlet(memory, sum(map(_padded, sizes)))
-        numbers, block, *parts = _cut(self._inlet.block, sizes)
-        if self._rows is not None:
-            block = self._rows
+        numbers, *parts = _cut(self._inlet.block, sizes)
+        inputs, parts = parts[: len(self._rows)], parts[len(self._rows) :]
+        taken = zip(inputs, self._rows, each(x), strict=True)
         recorder = Recorder(memory)
         network = Network(
             plan, recorder, runner.parameters, {id(drawing.step): numbers[drawing.place] for drawing in self._drawing}
         )
-        self.y_pred = network.forward(self._as_x(block, x.shape), self._trains)
-        if self._scores is not None:
-            back = model.backward_plan
-            penalties = network.penalties(back)
-            totals = runner.totals(self._scores.width + len(penalties))
-            fused = self._trains and model._combines_loss_and_activation
-            gradient = memory.zeros(self.y_pred.shape) if self._trains else None
-            row = numbers[_ROW : _ROW + 1]
-            self._scores.record(recorder, self.y_pred, parts, totals, row, gradient, fused)
-            for column, penalty in enumerate(penalties, self._scores.width):
-                penalty.record(totals, row, column)
-            if self._trains:
-                network.backward(back, gradient, not fused)
-                if back.variables:
-                    rates = numbers[: updates.NUMBERS]
-                    updates.record(recorder, model.optimizer, runner.parameters, rates, kind == "collect")
+        images = [self._as_x(block if rows is None else rows, part.shape) for block, rows, part in taken]
+        self.y_preds = network.forward(images, self._trains)
+        if self.scores is not None:
+            self._record_scores(runner, recorder, network, parts, numbers, kind == "collect")
+            self.scores.watch(self.y_preds, y, sample_weight)
         self._program = recorder.program()
 
-    def run(self, x: Any, y: np.ndarray | None, sample_weight: np.ndarray | None, row: int) -> list[float]:
-        """Send a batch and queue the step; returns each score's sum of weights."""
+    def _record_scores(
+        self, runner: Runner, recorder: Recorder, network: Network, given: list[Any], numbers: Any, collects: bool
+    ) -> None:
+        """Write down losses, metrics and, in training, all that follows from the losses."""
+        model, scores = self._model, self.scores
+        back = model.backward_plan
+        penalties = network.penalties(back)
+        self.width = scores.width + len(penalties)  # type: ignore[union-attr]
+        to = Row(runner.totals(self.width), numbers[_ROW : _ROW + 1])
+        outputs = range(len(self.y_preds))
+        fused = [output for output in outputs if self._trains and self._combines(output)]
+        gradients = [recorder.memory.zeros(y_pred.shape) if self._trains else None for y_pred in self.y_preds]
+        scores.record(recorder, self.y_preds, given, to, gradients, fused)  # type: ignore[union-attr]
+        for column, penalty in enumerate(penalties, scores.width):  # type: ignore[union-attr]
+            penalty.record(to.totals, to.row, column)
+        if self._trains:
+            network.backward(back, gradients, fused)
+            if back.variables:
+                rates = numbers[: updates.NUMBERS]
+                updates.record(recorder, model.optimizer, runner.parameters, rates, collects)
+
+    def run(self, x: Any, y: Any, sample_weight: Any, row: int) -> list[float]:
+        """Send a batch and queue the step; returns the sums of weights that its scores are divided by."""
         given: list[np.ndarray] = []
         counts: list[float] = []
-        if self._scores is not None:
-            given, counts = self._scores.of_batch(y, sample_weight)  # type: ignore[arg-type]
-        numbers, block, *parts = _cut(self._inlet.begin(), self._sizes(x, given))
+        if self.scores is not None:
+            given, counts = self.scores.of_batch(y, sample_weight)
+        numbers, *parts = _cut(self._inlet.begin(), self._sizes(x, given))
         rates = updates.next_numbers(self._model.optimizer) if self._trains else (0.0,) * updates.NUMBERS
         numbers[: updates.NUMBERS + 1] = *rates, row
         for drawing in self._drawing:
             numbers[drawing.place] = drawing.next_numbers()
-        if self._rows is None:
-            np.copyto(self._as_x(block, x.shape), x, casting="unsafe")
-        for part, array in zip(parts, given, strict=True):
+        for part, rows, array in zip(parts, self._rows, each(x), strict=False):
+            if rows is None:
+                np.copyto(self._as_x(part, array.shape), array, casting="unsafe")
+        for part, array in zip(parts[len(self._rows) :], given, strict=True):
             np.copyto(part.reshape(array.shape), array, casting="unsafe")
         self._inlet.send()
-        if self._rows is not None:
-            self._memory.fill(self._as_x(self._rows, x.shape), x)
+        for rows, array in zip(self._rows, each(x), strict=True):
+            if rows is not None:
+                self._memory.fill(self._as_x(rows, array.shape), array)
         self._program.run()
         return counts
 
+    def _output_shapes(self, x: Any) -> list[tuple[int, ...]]:
+        """The shapes of the outputs for a batch."""
+        shapes = self._model.compute_output_shape(batch_shape(x))
+        return [(len(x), *shape[1:]) for shape in (shapes if isinstance(shapes, list) else [shapes])]
+
+    def _combines(self, output: int) -> bool:
+        """Whether the gradient of an output's loss goes past its activation, as softmax and cross-entropy allow."""
+        objective = self._model._objective
+        several = isinstance(objective, Objectives)
+        activation = objective.fused(output) if several else objective.fused_activation
+        ends: bool = self._model.forward_plan.ends_in(activation, output)
+        return ends
+
     def _sizes(self, x: Any, given: Sequence[np.ndarray]) -> list[int]:
-        """Elements of the parts of a block: the step's numbers, x, and what the scores are given."""
-        return [self._numbers, 0 if self._rows is not None else x.size, *(array.size for array in given)]
+        """Elements of the parts of a block: the step's numbers, each input, and what the scores are given."""
+        inputs = [part.size if rows is None else 0 for part, rows in zip(each(x), self._rows, strict=True)]
+        return [self._numbers, *inputs, *(array.size for array in given)]
 
     def _as_x(self, flat: Any, shape: tuple[int, ...]) -> Any:
         """Memory as an input of that shape: images lie channels last."""
@@ -263,6 +291,11 @@ def _cut(block: Any, sizes: Sequence[int]) -> list[Any]:
         parts.append(block[start : start + size])
         start += _padded(size)
     return parts
+
+
+def _looks(value: Any) -> list[Any]:
+    """What two batches of one program have in common: shapes and dtypes of the targets, or of the weights."""
+    return [None if part is None else (part.shape, part.dtype) for part in each(value)]
 
 
 def _padded(size: int) -> int:

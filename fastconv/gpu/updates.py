@@ -12,14 +12,14 @@ from fastconv.gpu.memory import Memory
 from fastconv.gpu.parameters import Parameters
 from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Unsupported
-from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_update_variants, cuda_updates
+from fastconv.kernels import cuda_clipping, cuda_constraints, cuda_lamb, cuda_update_variants, cuda_updates
 from fastconv.kernels.cuda import Launch
 from fastconv.optimizer_base import Optimizer
-from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
+from fastconv.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Lion, Nadam, RMSprop
 from fastconv.variable import Variable
 
 _CONSTRAINTS = (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)
-_OPTIMIZERS = (SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop)
+_OPTIMIZERS = (SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Lion, Nadam, RMSprop)
 # What an optimizer reads anew in each step: the rate, what weights shrink by, three numbers of its own, the momentum of
 # the running means, and whether these replace the weights.
 NUMBERS = 7
@@ -57,6 +57,8 @@ def next_numbers(optimizer: Any) -> tuple[float, ...]:
         rate /= 1 - optimizer.beta_1**step
     elif isinstance(optimizer, Ftrl):
         own = optimizer.beta / (2 * rate) if rate else 0.0, 0.0, 0.0
+    elif isinstance(optimizer, Lamb):
+        own = 1 / (1 - optimizer.beta_1**step), 1 / (1 - optimizer.beta_2**step), 0.0
     elif isinstance(optimizer, Nadam) and not optimizer.only_collects:
         optimizer.begin_step()
         own = *optimizer.look_ahead(), 1 / (1 - optimizer.beta_2**step)
@@ -86,7 +88,10 @@ def record(recorder: Recorder, optimizer: Optimizer, parameters: Parameters, rat
         for variable in parameters.trained:
             if optimizer.decays(variable):
                 recorder.add(cuda_updates.decay(parameters.of(variable), rates))
-        recorder.add(_update(optimizer, value, gradient, slots, rates))
+        if isinstance(optimizer, Lamb):
+            recorder.add(_lamb(recorder.memory, optimizer, parameters, slots, rates))
+        else:
+            recorder.add(_update(optimizer, value, gradient, slots, rates))
     if averages is not None:
         recorder.add(cuda_update_variants.follow(value, averages, rates, _MOMENTUM, _OVERWRITES))
     for variable in parameters.trained:
@@ -118,10 +123,23 @@ def _update(optimizer: Any, value: Any, gradient: Any, slots: Sequence[Any], rat
     return cuda_update_variants.nadam(*arrays, 1 - o.beta_1, 1 - o.beta_2, o.epsilon)
 
 
+def _lamb(memory: Memory, optimizer: Lamb, parameters: Parameters, slots: Sequence[Any], rates: Any) -> list[Launch]:
+    value, gradient = parameters.values, parameters.gradients
+    chunks, norms = tables = _tables(memory, parameters, together=False)
+    scratch = tuple(memory.zeros((size,)) for size in (value.size, len(chunks), len(chunks), len(norms)))
+    fractions = 1 - optimizer.beta_1, 1 - optimizer.beta_2
+    return cuda_lamb.lamb(value, gradient, slots, rates, tables, scratch, fractions, optimizer.epsilon)
+
+
+def _tables(memory: Memory, parameters: Parameters, together: bool) -> tuple[Any, Any]:
+    """On the device: the chunks of all variables, and which of them make a norm."""
+    chunks, norms = cuda_clipping.chunks(parameters.places, together)
+    return memory.copied(chunks), memory.copied(norms)
+
+
 def _clip_by_norm(memory: Memory, optimizer: Optimizer, parameters: Parameters) -> list[Launch]:
     together = optimizer.clipnorm is None
-    tables = cuda_clipping.chunks(parameters.places, together)
-    chunks, norms = (memory.copied(table) for table in tables)
+    chunks, norms = _tables(memory, parameters, together)
     shares, scales = memory.zeros((len(chunks),)), memory.zeros((len(norms),))
     longest: Any = optimizer.global_clipnorm if together else optimizer.clipnorm
     return cuda_clipping.clip_by_norm(parameters.gradients, (chunks, norms), shares, scales, longest)

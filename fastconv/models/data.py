@@ -35,7 +35,7 @@ def as_array(value: Any, argument: str, stays: bool = False) -> Any:
         ValueError: it is a single number.
     """
     if isinstance(value, Parts):
-        return value.map(lambda part: as_array(part, argument))
+        return value.map(lambda part: as_array(part, argument, stays))
     if is_on_gpu(value):
         from fastconv.gpu import rows
 
@@ -101,7 +101,7 @@ class _Columns:
     """The columns of `Parts`."""
 
     def __init__(self, parts: Parts, dtype: Any = None) -> None:
-        self._columns = [None if array is None else _Column(array, dtype) for array in parts]
+        self._columns = [None if array is None else _column(array, dtype) for array in parts]
 
     def rows(self, rows: Any, count: int) -> Parts:
         """The rows of each, as of a column."""

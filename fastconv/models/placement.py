@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from fastconv.devices import current_device
+from fastconv.models.parts import each
 
 _log = logging.getLogger("fastconv")
 
@@ -43,7 +44,7 @@ def runner_for(model: Any, kind: str, *batch: Any) -> Any:
         gpu.recorded.Unsupported: a GPU was asked for, and the model has a part that runs on the CPU only.
     """
     runner = _chosen(model, current_device(), kind, *batch)
-    if runner is None and getattr(batch[0], "is_on_device", False):
+    if runner is None and any(getattr(part, "is_on_device", False) for part in each(batch[0])):
         raise TypeError("x is in a GPU's memory, and the model runs on the CPU: see fastconv.device, or copy x to it.")
     return runner
 

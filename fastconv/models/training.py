@@ -270,7 +270,7 @@ class Trainer(Compiled):
         """The outputs for a batch, in memory that the next one may use again."""
         runner = runner_for(self, "predict", x)
         if runner is not None:
-            return [runner.predict(x)]
+            return runner.predict(x)
         calls = None if filters_are_fixed() else self.forward_plan.fused_calls
         return self._run(each(x), False, self._buffers, calls)
 
@@ -310,13 +310,13 @@ class Trainer(Compiled):
         for index, (y_pred, weight) in enumerate(zip(found, objectives.weights, strict=True)):
             loss = objectives.loss[index]
             grad = self._buffers.empty(self, f"loss_gradient {index}", y_pred.shape, self.dtype)
+            of_samples = sample_weight_of_each(sample_weight, len(found))[index]
             if loss is None or weight == 0:
                 grad.fill(0)
-                values.append(0.0 if loss is None else float(loss(each(y)[index], y_pred)))
+                values.append(0.0 if loss is None else float(np.sum(loss(each(y)[index], y_pred, of_samples))))
             else:
                 fused = self.forward_plan.ends_in(objectives.fused(index), index)
                 gradient = loss.value_and_logits_gradient if fused else loss.value_and_gradient
-                of_samples = sample_weight_of_each(sample_weight, len(found))[index]
                 values.append(gradient(each(y)[index], y_pred, of_samples, grad)[0])
                 combined += [index] if fused else []
                 if weight != 1:
@@ -341,6 +341,13 @@ class Trainer(Compiled):
     def _batch_logs(self) -> Mapping[str, float]:
         """`_logs` for a batch's callbacks: on a GPU read, and the steps before waited for, where one looks at them."""
         return self._logs() if self._runner is None else LaterLogs(self._logs)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """As of `Compiled`: all steps so far count, those under way on a GPU, too."""
+        if self._runner is not None:
+            self._runner.settle()
+        return super().metrics
 
     def reset_metrics(self) -> None:
         """Begin all running values anew."""
@@ -417,7 +424,8 @@ class Trainer(Compiled):
         """
         if name == "x":
             inputs = self.as_inputs(value)
-            return Parts([as_array(part, name) for part in inputs]) if self.built and len(self.inputs) > 1 else inputs
+            several = self.built and len(self.inputs) > 1
+            return Parts([as_array(part, name, stays=True) for part in inputs]) if several else inputs
         if not self.has_several_outputs or (name == "sample_weight" and hasattr(value, "shape")):
             return value
         names = self.output_names
