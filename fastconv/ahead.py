@@ -21,8 +21,8 @@ import numpy as np
 from fastconv import kernels
 from fastconv.layers.pooling import Pooling
 from fastconv.layers.weighted import KernelLayer
+from fastconv.models.backward_plan import BackwardPlan
 from fastconv.models.fusing import ConvPool
-from fastconv.models.plan import BackwardPlan
 from fastconv.ops.dispatch import kernel_for
 
 

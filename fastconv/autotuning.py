@@ -115,7 +115,7 @@ def _work_of(target: Any, batch_size: int, training: bool) -> list[tuple[str, An
 
 def _work_of_model(model: Any, batch_size: int, training: bool) -> list[tuple[str, Any]]:
     """The ops and problems of a step of copies of the model's layers, which stays as it is."""
-    from fastconv.models.plan import BackwardPlan
+    from fastconv.models.backward_plan import BackwardPlan
 
     shape = model.input_shape
     if isinstance(shape, (list, dict)):

@@ -6,11 +6,25 @@ channels, and the tiles of a window's pixels are combined element by element.
 
 from __future__ import annotations
 
+import math
+
 from llvmlite import ir
+from numba import types
 from numba.extending import intrinsic
 
 from fastconv.kernels.cpu_jit import cpu_jit
-from fastconv.kernels.cpu_simd import _lanes, _splat
+from fastconv.kernels.cpu_simd import (
+    Tile,
+    TileShape,
+    _in_rows,
+    _lanes,
+    _rows_of,
+    _splat,
+    _tile_of,
+    _vector_type,
+)
+
+WINDOW = 4  # pixels of a window of 2 by 2
 
 
 @cpu_jit(inner=True)
@@ -118,6 +132,40 @@ def tile_of_winner(typingctx, gradient, winner, number):
         return _elementwise(choose)(context, builder, signature, args[:2])
 
     return gradient(gradient, winner, gradient.dtype), codegen
+
+
+@intrinsic
+def tile_windows(typingctx, tile, lowest, low):
+    """(maxima, winners) of the windows of 2x2 pixels that a tile's rows are, four after four: maxima below `lowest`
+    become it, and where they are at most `low` the winner is -1."""
+    pooled = Tile(TileShape(tile.shape.rows // WINDOW, tile.shape.vectors, tile.shape.masked), tile.dtype)
+    result = types.UniTuple(pooled, 2)
+
+    def codegen(context, builder, signature, args):
+        rows = _rows_of(builder, tile.shape, args[0])
+        vector = _vector_type(tile.dtype)
+        floor, limit = (_splat(builder, number, vector.count) for number in args[1:])
+
+        def constant(number):
+            return ir.Constant(vector, [float(number)] * vector.count)
+
+        def larger(x, y):
+            return builder.select(builder.fcmp_ordered(">", x, y), x, y)
+
+        found = []
+        for first in range(0, len(rows), WINDOW):
+            for a, b, c, d in zip(*rows[first : first + WINDOW], strict=True):
+                nan = builder.or_(builder.fcmp_unordered("uno", a, b), builder.fcmp_unordered("uno", c, d))
+                best = builder.select(nan, constant(math.nan), larger(larger(a, b), larger(c, d)))
+                winner = constant(3)
+                for number, pixel in ((2, c), (1, b), (0, a)):
+                    winner = builder.select(builder.fcmp_unordered("==", pixel, best), constant(number), winner)
+                winner = builder.select(builder.fcmp_ordered("<=", best, limit), constant(-1), winner)
+                found.append((builder.select(builder.fcmp_ordered("<", best, floor), floor, best), winner))
+        tiles = [_tile_of(context, builder, pooled, _in_rows(part, pooled.shape)) for part in zip(*found, strict=True)]
+        return context.make_tuple(builder, result, tiles)
+
+    return result(tile, tile.dtype, tile.dtype), codegen
 
 
 def _is_max(builder, value, best):

@@ -17,7 +17,8 @@ from fastconv.bench.compare import cost
 from fastconv.bench.limits import Limits, measured
 from fastconv.bench.table import number
 from fastconv.buffers import ReusedBuffers
-from fastconv.models.plan import BackwardPlan, ForwardPlan
+from fastconv.models.backward_plan import BackwardPlan
+from fastconv.models.plan import ForwardPlan
 from fastconv.ops import dispatch
 
 _LEAST_STEPS = 5

@@ -13,7 +13,7 @@ from fastconv.gpu.recorded import Recorded
 from fastconv.kernels import cuda_activations, cuda_prelu, cuda_softmax
 from fastconv.layers import Activation, Layer, PReLU
 from fastconv.layers.layout import from_last, in_memory
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 _INFINITY = math.inf
 

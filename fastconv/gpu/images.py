@@ -17,7 +17,7 @@ from fastconv.layers import CenterCrop, Layer, RandomBrightness, RandomContrast,
 from fastconv.layers.layout import from_last, last, to_last
 from fastconv.layers.resizing import FixedSize, Window
 from fastconv.layers.warping import RandomWarp
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 
 class _Images(Recorded):

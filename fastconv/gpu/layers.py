@@ -24,7 +24,8 @@ from fastconv.layers.pooling import Pooling
 from fastconv.layers.separable import SeparableConv
 from fastconv.layers.transpose import ConvTranspose
 from fastconv.layers.weighted import KernelLayer
-from fastconv.models.plan import BackwardStep, Step
+from fastconv.models.backward_plan import BackwardStep
+from fastconv.models.plan import Step
 
 
 class _Kernel(Recorded):

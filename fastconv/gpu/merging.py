@@ -12,7 +12,7 @@ from fastconv.kernels import cuda_strided
 from fastconv.kernels.cuda_strided import ADD, EQUAL, MAXIMUM, MINIMUM, MULTIPLY, SUBTRACT, UNEQUAL, combine, copy
 from fastconv.layers import Add, Average, Concatenate, Layer, Maximum, Minimum, Multiply, Subtract
 from fastconv.layers.merging import between
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 
 class _Merge(Recorded):

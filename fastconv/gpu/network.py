@@ -12,7 +12,8 @@ from fastconv.gpu.program import Recorder
 from fastconv.gpu.recorded import Recorded, Unsupported
 from fastconv.kernels import cuda_strided
 from fastconv.layers import Layer
-from fastconv.models.plan import BackwardPlan, BackwardStep, ForwardPlan, Step
+from fastconv.models.backward_plan import BackwardPlan, BackwardStep
+from fastconv.models.plan import ForwardPlan, Step
 from fastconv.variable import Variable
 
 _PARTS = elementwise, images, layers, merging, noise, normalization, reshaping, sample_normalization

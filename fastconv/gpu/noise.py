@@ -18,7 +18,7 @@ from fastconv.kernels.cuda_strided import ADD, MULTIPLY, combine
 from fastconv.layers import ActivityRegularization, AlphaDropout, GaussianDropout, GaussianNoise, Layer
 from fastconv.layers.layout import in_memory
 from fastconv.layers.regularization import Dropout
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 
 class _Noise(Recorded):

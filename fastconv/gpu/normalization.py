@@ -14,7 +14,7 @@ from fastconv.kernels.cuda_strided import ADD, DIVIDE, MULTIPLY, ROOT, SUBTRACT,
 from fastconv.layers import BatchNormalization, Layer, Normalization, Rescaling
 from fastconv.layers.layout import in_memory
 from fastconv.layers.scaling import LEAST_DEVIATION
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 from fastconv.variable import Variable
 
 

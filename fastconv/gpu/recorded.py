@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fastconv.gpu.penalties import Penalty
 from fastconv.kernels import cuda_strided
 from fastconv.layers.layout import from_last, in_memory
-from fastconv.models.plan import BackwardStep, Step
+from fastconv.models.backward_plan import BackwardStep
+from fastconv.models.plan import Step
 from fastconv.variable import Variable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fastconv.layers import Flatten, Identity, Layer, Permute, RepeatVector, Res
 from fastconv.layers.interpolation import taps
 from fastconv.layers.layout import from_last, last, to_last
 from fastconv.layers.spatial import Cropping, UpSampling, ZeroPadding, inside
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 
 class _Identity(Recorded):

@@ -13,7 +13,7 @@ from fastconv.kernels.cuda_sample_norm import Weights
 from fastconv.kernels.cuda_units import Units
 from fastconv.layers import GroupNormalization, Layer, LayerNormalization, UnitNormalization
 from fastconv.layers.sample_normalization import LEAST_NORM
-from fastconv.models.plan import BackwardStep
+from fastconv.models.backward_plan import BackwardStep
 
 
 class _ByRows(Recorded):

@@ -13,9 +13,10 @@ from fastconv.layers import Layer
 from fastconv.layers.base import as_shape, dtype_name
 from fastconv.layers.tensor import KerasTensor, Node, is_symbolic, leaves
 from fastconv.models import nesting
+from fastconv.models.backward_plan import BackwardPlan
 from fastconv.models.graph import Graph
 from fastconv.models.parts import Parts, each
-from fastconv.models.plan import BackwardPlan, ForwardPlan
+from fastconv.models.plan import ForwardPlan
 from fastconv.ops.dispatch import fixed_filters
 from fastconv.variable import Variable
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastconv import losses, metrics, optimizers
+from fastconv.models.backward_plan import BackwardPlan
 from fastconv.models.base import BaseModel
 from fastconv.models.objective import Objective
 from fastconv.models.objectives import Objectives
-from fastconv.models.plan import BackwardPlan
 
 
 class Compiled(BaseModel):
