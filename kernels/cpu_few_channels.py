@@ -59,7 +59,7 @@ def pays(problem) -> bool:
 
 def pays_for_memory(problem) -> bool:
     """The same where other kernels would write and read more: the convolution's output, or what elements see."""
-    return problem.S * problem.C < 32
+    return problem.R * problem.S > 1 and problem.S * problem.C < 32
 
 
 @dataclass(frozen=True)
