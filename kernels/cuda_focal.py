@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from fastconv.kernels.cuda import FLOATS, Launch, cuda, cuda_jit, device_function, float32, int32, uint32
+from fastconv.kernels.cuda_losses import clip
 from fastconv.kernels.cuda_sums import warp_max, warp_sum
 
 WARP = 32
@@ -70,11 +71,6 @@ def _over(
     return [Launch(kernel, (-(-rows // ROWS),), (WARP, ROWS), (*arguments, *map(float32, numbers)))]
 
 
-@device_function
-def _clip(x, low, high):
-    return low if x < low else high if x > high else x
-
-
 @cuda_jit(*(FLOATS,) * 5, *(int32,) * 5, *(float32,) * 4, launch_bounds=THREADS)
 def _binary(
     y_pred,
@@ -104,7 +100,7 @@ def _binary(
         if from_logits:
             small = math.exp(-abs(p))
             p = (small if p < float32(0) else one) / (one + small)
-        clipped = _clip(p, epsilon, one - epsilon)
+        clipped = clip(p, epsilon, one - epsilon)
         entropy = -(t * math.log(clipped) + (one - t) * math.log(one - clipped))
         focus = one - (t * p + (one - t) * (one - p))  # what the wrong answer is given
         weight = t * alpha + (one - t) * (one - alpha) if balances else one
@@ -177,7 +173,7 @@ def _categorical(
     while column < uint32(columns):
         i = uint32(first + column)
         p = (math.exp(y_pred[i] - largest) if from_logits else y_pred[i]) / total
-        clipped = _clip(p, epsilon, one - epsilon)
+        clipped = clip(p, epsilon, one - epsilon)
         weight = alphas[column] * targets[i]
         value -= weight * math.pow(one - clipped, gamma) * math.log(clipped)
         if has_gradient:

@@ -73,7 +73,8 @@ def _target(targets, labels, row, column, i):
 
 
 @device_function
-def _clip(x, low, high):
+def clip(x, low, high):
+    """x, or the end of low .. high that it is beyond; NaN stays."""
     return low if x < low else high if x > high else x
 
 
@@ -147,7 +148,7 @@ def _of_rows(
             t = _target(targets, labels, row, column, i)
             if kind == CROSSENTROPY:
                 p = y_pred[i] / a
-                clipped = _clip(p, epsilon, high)
+                clipped = clip(p, epsilon, high)
                 if t != float32(0):  # or 0 times the logarithm of nothing
                     value -= t * math.log(clipped)
                 if clipped == p:
@@ -175,7 +176,7 @@ def _of_rows(
                 if fused:
                     slope = p * b - t
                 else:
-                    clipped = _clip(p / a, epsilon, high)
+                    clipped = clip(p / a, epsilon, high)
                     slope = (counted_targets - (t / clipped if clipped == p / a else float32(0))) / a
             elif kind == CATEGORICAL_HINGE:
                 slope = -t
@@ -194,7 +195,7 @@ def _value(kind, p, t, epsilon, delta):
     """A column's share in its row's value."""
     value = float32(0)
     if kind == BINARY:
-        p = _clip(p, epsilon, float32(1) - epsilon)
+        p = clip(p, epsilon, float32(1) - epsilon)
         value = -(t * math.log(p) + (float32(1) - t) * math.log(float32(1) - p))
     elif kind == BINARY_OF_LOGITS:
         value = max(p, float32(0)) + math.log1p(math.exp(-abs(p))) - p * t
@@ -223,8 +224,8 @@ def _value(kind, p, t, epsilon, delta):
         value = max(float32(1) - t * p, float32(0))
         value *= value
     else:
-        t = _clip(t, epsilon, float32(1))
-        value = t * math.log(t / _clip(p, epsilon, float32(1)))
+        t = clip(t, epsilon, float32(1))
+        value = t * math.log(t / clip(p, epsilon, float32(1)))
     return value
 
 
@@ -251,7 +252,7 @@ def _slope(kind, p, t, fused, epsilon, delta):
             slope = math.log(p + float32(1)) - math.log(max(t, epsilon) + float32(1))
             slope *= float32(2) / (p + float32(1))
     elif kind == HUBER:
-        slope = _clip(p - t, -delta, delta)
+        slope = clip(p - t, -delta, delta)
     elif kind == LOG_COSH:
         slope = math.tanh(p - t)
     elif kind == POISSON:
@@ -261,7 +262,7 @@ def _slope(kind, p, t, fused, epsilon, delta):
     elif kind == SQUARED_HINGE:
         slope = float32(-2) * t * max(float32(1) - t * p, float32(0))
     elif epsilon <= p <= float32(1):
-        slope = -_clip(t, epsilon, float32(1)) / p
+        slope = -clip(t, epsilon, float32(1)) / p
     return slope
 
 

@@ -1,13 +1,12 @@
 """Kernels that look at whole rows, or at a few elements of a line: simulated; against NumPy in float64."""
 
-import importlib.util
 import inspect
 import math
 import sys
 
 import numpy as np
 import pytest
-from lab import run, simulated
+from lab import made_of, planted, run, simulated
 
 from fastconv import activations
 from fastconv.kernels import (
@@ -220,11 +219,9 @@ PLANTED = [
 
 @pytest.mark.parametrize("module, right, wrong", PLANTED, ids=range(len(PLANTED)))
 def test_a_planted_fault_is_found(module, right, wrong, tmp_path):
-    source = inspect.getsource(module)
-    assert source.count(right) == 1
-    planted = made_of(source.replace(right, wrong), tmp_path / "planted.py")
+    faulty = planted(module, right, wrong, tmp_path)
     with pytest.raises((AssertionError, SimulationError, IndexError)):
-        CHECKS[module](planted)
+        CHECKS[module](faulty)
 
 
 PLANTED_IN_ROWS = [
@@ -241,23 +238,10 @@ PLANTED_IN_ROWS = [
 
 @pytest.mark.parametrize("right, wrong", PLANTED_IN_ROWS, ids=range(len(PLANTED_IN_ROWS)))
 def test_a_fault_in_what_the_kernels_share_is_found(right, wrong, tmp_path, monkeypatch):
-    source = inspect.getsource(cuda_rows)
-    assert source.count(right) == 1
-    monkeypatch.setitem(
-        sys.modules, "planted_rows", made_of(source.replace(right, wrong), tmp_path / "planted_rows.py")
-    )
+    monkeypatch.setitem(sys.modules, "planted_rows", planted(cuda_rows, right, wrong, tmp_path))
     user = inspect.getsource(cuda_softmax).replace("fastconv.kernels.cuda_rows", "planted_rows")
     with pytest.raises((AssertionError, SimulationError, IndexError)):
-        check_softmax(made_of(user, tmp_path / "planted.py"))
-
-
-def made_of(source, path):
-    """The module of that text."""
-    path.write_text(source)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        check_softmax(made_of(user, tmp_path / "user.py"))
 
 
 @pytest.mark.parametrize("shape, axes", [((9, 64), (1,)), ((2, 1024), (1,)), ((3, 9, 64), (1,))])

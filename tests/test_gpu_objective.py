@@ -1,12 +1,10 @@
 """Every built-in loss and metric as a GPU computes it: simulated, and compared with what the CPU computes."""
 
-import importlib.util
-import inspect
 import types
 
 import numpy as np
 import pytest
-from lab import lab
+from lab import lab, planted
 
 from fastconv import activations, losses, metrics
 from fastconv.gpu import judges, tallies
@@ -397,13 +395,7 @@ PLANTED = [
 
 @pytest.mark.parametrize("user, module, right, wrong, check, name", PLANTED, ids=range(len(PLANTED)))
 def test_a_planted_fault_is_found(user, module, right, wrong, check, name, tmp_path, monkeypatch):
-    source = inspect.getsource(module)
-    assert source.count(right) == 1
-    path = tmp_path / "planted.py"
-    path.write_text(source.replace(right, wrong))
-    spec = importlib.util.spec_from_file_location("planted", path)
-    planted = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(planted)
-    monkeypatch.setattr(user, module.__name__.rpartition(".")[2], planted)
+    faulty = planted(module, right, wrong, tmp_path)
+    monkeypatch.setattr(user, module.__name__.rpartition(".")[2], faulty)
     with pytest.raises((AssertionError, SimulationError)):
         check(name)
